@@ -1,0 +1,127 @@
+"""The composition root: from settings to a running broker. The only module that knows every part."""
+
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import anyio
+
+from amqpd import __version__
+from amqpd.broker import recovery
+from amqpd.broker.broker import Broker
+from amqpd.broker.ids import RandomIds
+from amqpd.broker.ports import Store, StoreFailed
+from amqpd.clock import SystemClock
+from amqpd.protocols.amqp091.connection import Tuning
+from amqpd.server.lifecycle import Server
+from amqpd.server.listeners import listen
+from amqpd.settings import Settings
+from amqpd.store.lmdb_store import DataDirectoryError, LmdbStore
+from amqpd.store.memory import MemoryStore
+
+logger = logging.getLogger("amqpd")
+
+
+class StartError(Exception):
+    """The broker cannot start: one line for a person, with what to do."""
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the process's exit code. Raises StartError."""
+    if settings.backend == "trio":
+        _check_trio()
+    sockets = _listen(settings)
+    store = _open_store(settings)
+    broker = Broker(store, RandomIds(), queue_window_bytes=settings.queue_window_bytes)
+    try:
+        recovery.restore(broker)
+    except recovery.SchemaTooNew as error:
+        store.close()
+        raise StartError(f"the data directory {settings.data_dir} {error}; start that version, or use another directory") from error
+    server = Server(broker, sockets, _tuning(settings), SystemClock(), settings.max_connections)
+    return anyio.run(_serve, server, settings, backend=settings.backend)
+
+
+def _check_trio() -> None:
+    try:
+        __import__("trio")
+    except ImportError:
+        raise StartError("backend = trio needs the package trio: pip install trio") from None
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    port = settings.port
+    for host in settings.hosts:
+        try:
+            sockets.append(listen(host, port))
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            raise StartError(
+                f"cannot listen on {host}:{port}: {error.strerror}; is another broker running? --port 0 picks a free port"
+            ) from error
+        port = sockets[0].getsockname()[1]
+    return sockets
+
+
+def _open_store(settings: Settings) -> Store:
+    if settings.memory:
+        return MemoryStore()
+    try:
+        return LmdbStore(Path(settings.data_dir))
+    except DataDirectoryError as error:
+        raise StartError(str(error)) from error
+
+
+def _tuning(settings: Settings) -> Tuning:
+    return Tuning(
+        channel_max=settings.channel_max,
+        frame_max=settings.frame_max_bytes,
+        heartbeat_s=settings.heartbeat_s,
+        max_message_size=settings.max_message_size_bytes,
+        handshake_timeout_s=settings.handshake_timeout_s,
+    )
+
+
+async def _serve(server: Server, settings: Settings) -> int:
+    code = 0
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with anyio.create_task_group() as group:
+
+            async def stop_on_signal() -> None:
+                count = 0
+                async for number in signals:
+                    count += 1
+                    if count > 1:
+                        sys.exit(1)
+                    logger.info("%s: stopping", signal.Signals(number).name)
+                    group.cancel_scope.cancel()
+
+            group.start_soon(stop_on_signal)
+            _say_ready(server, settings)
+            try:
+                await server.run()
+            except StoreFailed as error:
+                logger.critical("%s: the broker stops, because it could not keep a promise any more", error)
+                code = 1
+            group.cancel_scope.cancel()
+    return code
+
+
+def _say_ready(server: Server, settings: Settings) -> None:
+    urls = " ".join(f"amqp://{_url_host(name)}:{port}/" for name, port in _addresses(server))
+    where = "in memory, nothing survives a stop" if settings.memory else f"data in {settings.data_dir}"
+    print(f"amqpd {__version__} ready: {urls} ({where})", flush=True)  # noqa: T201 - the one line on standard output
+
+
+def _addresses(server: Server) -> list[tuple[str, int]]:
+    return [listener.sock.getsockname()[:2] for listener in server.listeners]
+
+
+def _url_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+

@@ -1,0 +1,151 @@
+"""The headers exchange: bindings ask for headers instead of a key.
+
+Owns what a binding asks for and when two values are equal. Must not know how headers arrive. Rules: AMQP 0-9-1 section
+3.1.3.4 and RabbitMQ's extension of ``x-match`` by ``-with-x``. Values are equal as in RabbitMQ, by what they hold and
+not by how they are sent: numbers of all kinds (timestamps too) by value, longstr and binary by bytes, but a bool is
+no number, and inside arrays and tables the types count.
+"""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from amqpd.broker.bindings import Binding
+from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.fields import TYPE_NAMES, Field, FieldValue, Table
+from amqpd.errors import PreconditionFailed
+
+# x-match -> whether one header is enough, and whether keys that begin with "x-" count.
+_MODES: Final[dict[str, tuple[bool, bool]]] = {
+    "all": (False, False),
+    "any": (True, False),
+    "all-with-x": (False, True),
+    "any-with-x": (True, True),
+}
+
+
+class HeadersExchange(Exchange):
+    """Routes to the bindings whose arguments are found among the message's headers."""
+
+    type_name = "headers"
+    uses_headers = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Table | None = None,
+    ) -> None:
+        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+        self._wishes: dict[Binding, _Wish] = {}
+
+    def check_binding(self, key: str, arguments: Table) -> None:
+        """``x-match`` is one of four words, or absent."""
+        mode = arguments.get("x-match")
+        if mode is None:
+            return
+        if mode.kind != "S":
+            kind, value = TYPE_NAMES[mode.kind], _as_term(mode.value)
+            raise PreconditionFailed(f"Invalid x-match field type {kind} (value {value}); expected longstr")
+        if mode.value not in _MODES:
+            raise PreconditionFailed(
+                f"Invalid x-match field value {_as_term(mode.value)}; expected all, any, all-with-x, or any-with-x"
+            )
+
+    def match(self, routing_key: str, headers: Table | None) -> Iterable[Binding]:
+        """The bindings whose wish the headers grant; no headers are the same as an empty table."""
+        values = {name: _comparable(header) for name, header in (headers or {}).items()}
+        return [binding for binding, wish in self._wishes.items() if wish.is_granted_by(values)]
+
+    def _insert(self, binding: Binding) -> None:
+        self._wishes[binding] = _Wish.of(binding.arguments)
+
+    def _discard(self, binding: Binding) -> None:
+        self._wishes.pop(binding, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a binding asks of headers. With nothing asked, "all" is always granted and "any" never."""
+
+    any_is_enough: bool
+    present: tuple[str, ...]  # these with any value: the binding has them as void
+    equal: tuple[tuple[str, Hashable], ...]  # these with this value
+
+    @classmethod
+    def of(cls, arguments: Table) -> "_Wish":
+        mode = arguments.get("x-match", Field("S", "all")).value
+        any_is_enough, with_x = _MODES[mode if isinstance(mode, str) else "all"]
+        asked = {
+            name: argument
+            for name, argument in arguments.items()
+            if name != "x-match" and (with_x or not name.startswith("x-"))
+        }
+        return cls(
+            any_is_enough,
+            tuple(name for name, argument in asked.items() if argument.kind == "V"),
+            tuple((name, _comparable(argument)) for name, argument in asked.items() if argument.kind != "V"),
+        )
+
+    def is_granted_by(self, values: dict[str, Hashable]) -> bool:
+        if self.any_is_enough:
+            return any(name in values for name in self.present) or any(
+                values.get(name) == value for name, value in self.equal
+            )
+        return all(name in values for name in self.present) and all(
+            values.get(name) == value for name, value in self.equal
+        )
+
+
+def _comparable(field: Field) -> Hashable:
+    """A value whose ``==`` is RabbitMQ's (Erlang's ``==`` of the decoded value, its type dropped)."""
+    value = field.value
+    if isinstance(value, bool):
+        return "bool", value
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    # Lists both, in Erlang: so an empty array equals an empty table, and one with items never does.
+    if isinstance(value, list):
+        return "items", tuple((item.kind, _comparable(item)) for item in value)
+    if isinstance(value, dict):
+        # Sorted, for a table has no order. RabbitMQ compares nested tables as they were sent.
+        return "items", tuple((name, value[name].kind, _comparable(value[name])) for name in sorted(value))
+    return value
+
+
+def _as_term(value: FieldValue) -> str:
+    """The value as RabbitMQ's texts show it: an Erlang term."""
+    if value is None:
+        return "undefined"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _as_binary(value.encode("utf-8", "surrogateescape"))
+    if isinstance(value, bytes):
+        return _as_binary(value)
+    if isinstance(value, tuple):
+        return f"{{{value[0]},{value[1]}}}"
+    if isinstance(value, list):
+        return f"[{','.join(f'{{{TYPE_NAMES[kind]},{_as_term(item)}}}' for kind, item in value)}]"
+    if isinstance(value, dict):
+        entries = (f"{{{_as_term(name)},{TYPE_NAMES[kind]},{_as_term(item)}}}" for name, (kind, item) in value.items())
+        return f"[{','.join(entries)}]"
+    return str(value)
+
+
+_ESCAPES: Final = {
+    0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0B: "\\v", 0x0C: "\\f", 0x0D: "\\r", 0x1B: "\\e", 0x22: '\\"', 0x5C: "\\\\"
+}  # fmt: skip
+
+
+def _as_binary(content: bytes) -> str:
+    # Erlang shows bytes as text when each is a printable Latin-1 character, else as numbers; the text is sent as bytes.
+    if not content:
+        return "<<>>"
+    if all(byte in _ESCAPES or 32 <= byte < 127 or byte >= 160 for byte in content):
+        text = b"".join(_ESCAPES[byte].encode() if byte in _ESCAPES else bytes([byte]) for byte in content)
+        return f'<<"{text.decode("utf-8", "surrogateescape")}">>'
+    return f"<<{','.join(map(str, content))}>>"

@@ -1,0 +1,23 @@
+"""The exchange types by name.
+
+Owns the table of built-in types. Must not know what any of them does. Rules: AMQP 0-9-1 section 3.1.3 (direct and
+fanout are mandatory, topic and headers recommended).
+"""
+
+from typing import Final
+
+from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.direct import DirectExchange
+from amqpd.broker.exchanges.fanout import FanoutExchange
+from amqpd.broker.exchanges.headers import HeadersExchange
+from amqpd.broker.exchanges.topic import TopicExchange
+
+EXCHANGE_TYPES: Final[dict[str, type[Exchange]]] = {
+    exchange_type.type_name: exchange_type
+    for exchange_type in (DirectExchange, FanoutExchange, TopicExchange, HeadersExchange)
+}
+
+
+def find_exchange_type(name: str) -> type[Exchange] | None:
+    """The type of this name, as ``exchange.declare`` gives it."""
+    return EXCHANGE_TYPES.get(name)

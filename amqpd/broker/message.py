@@ -1,0 +1,51 @@
+"""A message as a queue holds it: one object, the content opaque.
+
+The content is kept as the content frames it arrived in (header frame, body frames), because a delivery on a channel of the same
+number then needs no other bytes: docs/decisions/0002. Facts the broker decides by are lifted out by ``properties.py``.
+"""
+# HOT. One object a message and queue; no work in the constructor.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amqpd.broker.consumers import Consumer
+    from amqpd.broker.queues.base import Queue
+    from amqpd.broker.queues.segments import Segment
+
+
+class Message:
+    """One message in one queue.
+
+    ``content``: content header frame and body frames, as received on channel number ``channel``.
+    ``address``: exchange and routing key as two short strings, then a frame-end octet: the tail of deliver and get-ok.
+    ``position``: the queue's own ever-growing number, kept for life. ``stored``: belongs on disk (persistent, in a durable
+    queue). ``settled``: acked, rejected or purged. ``segment``: where it is on disk, once its batch was sealed.
+    ``consumer``: who has it unacked.
+    """
+
+    __slots__ = (
+        "address",
+        "channel",
+        "consumer",
+        "content",
+        "position",
+        "queue",
+        "redelivered",
+        "segment",
+        "settled",
+        "stored",
+    )
+
+    def __init__(self, content: bytes, address: bytes, channel: int, queue: Queue, stored: bool) -> None:
+        self.content = content
+        self.address = address
+        self.channel = channel
+        self.queue = queue
+        self.stored = stored
+        self.position = 0
+        self.redelivered = False
+        self.settled = False
+        self.segment: Segment | None = None
+        self.consumer: Consumer | None = None

@@ -1,0 +1,95 @@
+"""What the domain asks of the world: a store that keeps batches, outlets that take deliveries, ids.
+
+Abstract base classes, not protocols: mypyc calls them through a vtable, and every message crosses one.
+"""
+# HOT. Only declarations; compiled because a typing.Protocol would cost a dictionary look-up a call.
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import mypyc_attr
+
+if TYPE_CHECKING:
+    from amqpd.broker.consumers import Consumer
+    from amqpd.broker.message import Message
+
+# The tables of a store. Order is part of the schema: records.SCHEMA_VERSION changes with it.
+META: Final = 0  # schema version and the like
+EXCHANGES: Final = 1
+QUEUES: Final = 2
+BINDINGS: Final = 3
+SEGMENTS: Final = 4
+ACKS: Final = 5
+STATES: Final = 6  # queue id -> the position up to which messages may have been delivered
+SCRATCH: Final = 7  # segments of transient messages paged out of memory; emptied at start
+CLEAR: Final = 16  # added to a table: delete every key that begins with the key
+TABLES: Final = ("meta", "exchanges", "queues", "bindings", "segments", "acks", "states", "scratch")
+
+Op = tuple[int, bytes, bytes | None]  # (table, key, value), value None deletes; plain and idempotent
+
+
+class Waiter:
+    """Something that waits for tickets."""
+
+    @abstractmethod
+    def on_durable(self, durable: int) -> bool:
+        """All batches up to ``durable`` are on disk. True: nothing left to wait for."""
+
+
+class Outlet(Waiter):
+    """Where a consumer's deliveries go: one channel of some protocol."""
+
+    @abstractmethod
+    def has_room(self) -> bool:
+        """Whether a delivery may be added now (channel-wide prefetch, flow, and the outbox's bound)."""
+
+    @abstractmethod
+    def deliver(self, consumer: Consumer, message: Message) -> None:
+        """Send ``message`` to ``consumer``; the outlet's ledger owns it from here unless the consumer is no-ack."""
+
+    @abstractmethod
+    def on_consumer_cancelled(self, consumer: Consumer) -> None:
+        """The queue of ``consumer`` is gone."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Store:
+    """Where batches are kept. ``testing.conformance`` holds every implementation to this contract.
+
+    ``commit`` is called with growing tickets, never before ``completed()`` has reached the one before.
+    """
+
+    @abstractmethod
+    def commit(self, ticket: int, ops: list[Op]) -> None:
+        """Begin to make ``ops`` durable, all or nothing. Returns at once."""
+
+    @abstractmethod
+    def completed(self) -> int:
+        """The highest ticket that is durable. Raises StoreFailed when no more will be."""
+
+    @abstractmethod
+    def wake_fd(self) -> int:
+        """A descriptor that is readable when ``completed()`` has changed; -1 when commits complete at once."""
+
+    @abstractmethod
+    def alarm(self) -> str:
+        """Why batches do not become durable now, in the words of connection.blocked; "" when they do."""
+
+    @abstractmethod
+    def read(self, table: int, key: bytes) -> bytes | None:
+        """A value that is durable."""
+
+    @abstractmethod
+    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys that begin with ``prefix`` and their values, in order."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Wait for the commit that runs, then release files and threads."""
+
+
+class StoreFailed(Exception):
+    """The store cannot keep its promise any more (an I/O error other than a full disk): the broker stops."""

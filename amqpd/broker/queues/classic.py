@@ -1,0 +1,385 @@
+"""The classic queue: ready messages in order, a window of them in memory, the rest in segments of the store.
+
+In order of position:  returned (a heap: requeued, so older than what follows) | ready | paged (on disk) | tail.
+``paged`` and ``tail`` are empty while the queue fits its window. Rules: docs/architecture.md, "Queues".
+"""
+# HOT. Enqueue and deliver are a deque append and popleft; all else happens once a batch or beyond the window.
+# Bench: tests/bench, scenarios A, B, D, G.   Twin: tests/properties/model.py, a queue as a plain list.
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import deque
+
+from amqpd import limits
+from amqpd.broker.fields import Table
+from amqpd.broker.message import Message
+from amqpd.broker.owner import Owner
+from amqpd.broker.ports import ACKS, CLEAR, SCRATCH, SEGMENTS, STATES, Op
+from amqpd.broker.queues.base import Queue
+from amqpd.broker.queues.segments import (
+    CorruptSegment,
+    Segment,
+    SegmentWriter,
+    acks_value,
+    queue_key,
+    read_segment,
+    segment_key,
+)
+from amqpd.broker.turn import Turn
+
+logger = logging.getLogger("amqpd.queues")
+
+
+class Run:
+    """The ready messages of ``segment`` from position ``first`` on, none of which is in memory."""
+
+    def __init__(self, segment: Segment, first: int, count: int) -> None:
+        self.segment = segment
+        self.first = first
+        self.count = count
+
+
+class ClassicQueue(Queue):
+    """See the module."""
+
+    def __init__(
+        self,
+        name: str,
+        queue_id: int,
+        turn: Turn,
+        arguments: Table,
+        *,
+        durable: bool,
+        auto_delete: bool,
+        owner: Owner | None,
+        window_bytes: int,
+    ) -> None:
+        super().__init__(name, queue_id, turn, arguments, durable=durable, auto_delete=auto_delete, owner=owner)
+        self.journal = turn.journal
+        self.window_bytes = window_bytes
+        self.ready: deque[Message] = deque()
+        self.returned: list[tuple[int, Message]] = []
+        self.paged: deque[Run] = deque()
+        self.tail: deque[Message] = deque()
+        self.paging = False  # beyond the window: new messages go to the tail, and to disk
+        self.memory_bytes = 0  # of `ready` and `tail`
+        self.next_position = 1
+        self.fresh: list[Message] = []  # for the open batch
+        self.changed: list[Segment] = []  # with acks for the open batch
+        self.enlisted = False
+        self.delivered = 0  # the highest position that was delivered
+        self.delivered_mark = 0  # stored messages up to here may be delivered: a crash brings them back as redelivered
+        self.asked_mark = 0
+        self.asked_ticket = 0
+        self.recovered_mark = 0  # of the broker's run before this one
+
+    # -- in --
+
+    def enqueue(self, message: Message) -> None:
+        position = self.next_position
+        self.next_position = position + 1
+        message.position = position
+        self.ready_count += 1
+        size = len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
+        self.memory_bytes += size
+        if self.paging:
+            self.tail.append(message)
+        else:
+            self.ready.append(message)
+        if message.stored or self.paging:
+            self.journal.pending_bytes += size
+            self.fresh.append(message)
+            self._enlist()
+        if not self.dirty:
+            self.mark_dirty()
+
+    def requeue(self, messages: list[Message]) -> None:
+        if self.deleted:
+            return
+        for message in messages:
+            message.redelivered = True
+            message.consumer = None
+            heapq.heappush(self.returned, (message.position, message))
+        self.ready_count += len(messages)
+        self.unacked_count -= len(messages)
+        self.mark_dirty()
+
+    # -- out --
+
+    def pump(self, budget: int) -> bool:
+        consumers = self.consumers
+        if self.memory_bytes > self.window_bytes and not self.paging:
+            self._start_paging()
+        while budget > 0 and consumers.ring:
+            message = self._head()
+            if message is None:
+                break
+            if message.position > self.delivered_mark and message.stored and not self._may_deliver(message):
+                break
+            consumer = consumers.next()
+            if consumer is None:
+                break
+            self._take(message)
+            consumer.outlet.deliver(consumer, message)
+            if consumer.no_ack:
+                self.settle(message)
+            budget -= 1
+        if self.asked_mark == self.delivered_mark and 0 < self.asked_mark < self.delivered + limits.DELIVERED_AHEAD // 2:
+            self._ask_mark(self.delivered)  # in good time, so that deliveries need not wait for it
+        return budget == 0
+
+    def hold_ticket(self) -> int:
+        message = self._head()
+        if message is None or not message.stored or message.position <= self.delivered_mark or self._may_deliver(message):
+            return 0
+        return self.asked_ticket
+
+    def get(self) -> Message | None:
+        message = self._head()
+        if message is not None:
+            self._take(message)
+        return message
+
+    def _head(self) -> Message | None:
+        """The ready message with the lowest position."""
+        if not self.ready and self.paging:
+            self._load()
+        if self.returned:
+            position, message = self.returned[0]
+            if not self.ready or position < self.ready[0].position:
+                return message
+        return self.ready[0] if self.ready else None
+
+    def _take(self, message: Message) -> None:
+        """Take the head, which is ``message``, out of the ready ones."""
+        if self.returned and self.returned[0][1] is message:
+            heapq.heappop(self.returned)
+        else:
+            self.ready.popleft()
+            self.memory_bytes -= len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
+            self.delivered = message.position
+        self.ready_count -= 1
+        self.unacked_count += 1
+
+    def _may_deliver(self, message: Message) -> bool:
+        """Whether a crash now would bring ``message`` back as redelivered. If not, ask for the mark that makes it so."""
+        if not self.on_disk:
+            return True
+        if self.asked_mark < message.position:
+            self._ask_mark(message.position)
+        return False
+
+    def _ask_mark(self, position: int) -> None:
+        self.asked_mark = position + limits.DELIVERED_AHEAD
+        self.asked_ticket = self.journal.put(STATES, queue_key(self.queue_id), self.asked_mark.to_bytes(8, "big"))
+        self._enlist()
+
+    def settle(self, message: Message) -> None:
+        self.unacked_count -= 1
+        self._forget(message)
+
+    def _forget(self, message: Message) -> None:
+        message.settled = True
+        message.consumer = None
+        segment = message.segment
+        if segment is not None:
+            self._settle_in(segment, message.position)
+
+    def _settle_in(self, segment: Segment, position: int) -> None:
+        segment.settle(position)
+        if not segment.changed:
+            segment.changed = True
+            self.changed.append(segment)
+            self._enlist()
+
+    def purge(self) -> int:
+        count = self.ready_count
+        for run in self.paged:
+            if run.count == run.segment.live:
+                run.segment.live = 1
+                self._settle_in(run.segment, run.first)
+            else:
+                for message in self._read(run):
+                    self._forget(message)
+        self.paged.clear()
+        for message in self.ready:
+            self._forget(message)
+        for message in self.tail:
+            self._forget(message)
+        for _, message in self.returned:
+            self._forget(message)
+        self.ready.clear()
+        self.tail.clear()
+        self.returned = []
+        self.memory_bytes = 0
+        self.ready_count = 0
+        self.paging = False
+        return count
+
+    def on_deleted(self) -> None:
+        self.deleted = True
+        for table in (SEGMENTS, ACKS, STATES, SCRATCH):
+            self.journal.delete(CLEAR | table, queue_key(self.queue_id))
+        self.ready.clear()
+        self.tail.clear()
+        self.paged.clear()
+        self.returned = []
+        self.fresh = []
+        self.changed = []
+        self.paging = False
+        self.memory_bytes = self.ready_count = 0
+
+    # -- the store --
+
+    def _enlist(self) -> None:
+        if not self.enlisted:
+            self.enlisted = True
+            self.journal.enlist(self)
+
+    def seal(self, ops: list[Op], ticket: int) -> None:
+        self.enlisted = False
+        if self.deleted:
+            return
+        fresh = self.fresh
+        if fresh:
+            self.fresh = []
+            self._seal_fresh(fresh, ops, ticket)
+        if self.changed:
+            changed = self.changed
+            self.changed = []
+            for segment in changed:
+                self._seal_acks(segment, ops)
+
+    def _seal_fresh(self, fresh: list[Message], ops: list[Op], ticket: int) -> None:
+        """Segments of the messages that are still wanted; neighbours of one kind share one, up to its size."""
+        writer = SegmentWriter()
+        members: list[Message] = []
+        stored = True
+        for message in fresh:
+            if message.settled:
+                continue
+            if members and (message.stored != stored or writer.size() >= limits.SEGMENT_BYTES):
+                self._seal_segment(writer, members, ops, ticket)
+                writer = SegmentWriter()
+                members = []
+            stored = message.stored
+            writer.add(message.position, message.channel, message.address, message.content)
+            members.append(message)
+        if members:
+            self._seal_segment(writer, members, ops, ticket)
+
+    def _seal_segment(self, writer: SegmentWriter, members: list[Message], ops: list[Op], ticket: int) -> None:
+        scratch = not members[0].stored
+        segment = Segment(members[0].position, members[-1].position, len(members), ticket, scratch)
+        for message in members:
+            message.segment = segment
+        ops.append((SCRATCH if scratch else SEGMENTS, segment_key(self.queue_id, segment.first), writer.value()))
+
+    def _seal_acks(self, segment: Segment, ops: list[Op]) -> None:
+        segment.changed = False
+        key = segment_key(self.queue_id, segment.first)
+        if segment.live == 0:
+            ops.append((SCRATCH if segment.scratch else SEGMENTS, key, None))
+            if segment.settled is not None and not segment.scratch:
+                ops.append((ACKS, key, None))
+        elif segment.settled is not None and not segment.scratch:
+            ops.append((ACKS, key, acks_value(segment.settled)))
+
+    def on_durable(self, durable: int) -> None:
+        if self.asked_mark > self.delivered_mark and self.asked_ticket <= durable:
+            self.delivered_mark = self.asked_mark
+            self.mark_dirty()
+        if self.paging:
+            self._page_out(durable)
+
+    def stop(self) -> None:
+        if self.on_disk and self.asked_mark > 0:
+            self.journal.put(STATES, queue_key(self.queue_id), self.delivered.to_bytes(8, "big"))
+
+    # -- beyond the window --
+
+    def _start_paging(self) -> None:
+        """Keep half a window in ``ready``, move the rest to the tail, and send to disk what is not on its way there."""
+        self.paging = True
+        kept = self.memory_bytes
+        moved: list[Message] = []
+        while kept > self.window_bytes // 2 and len(self.ready) > 1:
+            message = self.ready.pop()
+            kept -= len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
+            moved.append(message)
+        moved.reverse()
+        self.tail.extend(moved)
+        unsealed = [message for message in moved if message.segment is None and not message.stored]
+        if unsealed:
+            merged = self.fresh + unsealed
+            merged.sort(key=_position)
+            self.fresh = merged
+            for message in unsealed:
+                self.journal.pending_bytes += len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
+            self._enlist()
+        self._page_out(self.journal.durable)
+
+    def _page_out(self, durable: int) -> None:
+        """Forget what is on disk at the front of the tail."""
+        tail = self.tail
+        while tail:
+            segment = tail[0].segment
+            if segment is None or segment.ticket > durable:
+                return
+            run = Run(segment, tail[0].position, 0)
+            while tail and tail[0].segment is segment:
+                self.memory_bytes -= len(tail.popleft().content) + limits.MESSAGE_OVERHEAD_BYTES
+                run.count += 1
+            self.paged.append(run)
+
+    def _load(self) -> None:
+        """Bring the next runs, up to a quarter of the window, back to ``ready``, which is empty."""
+        loaded = 0
+        while self.paged and loaded < self.window_bytes // 4:
+            for message in self._read(self.paged.popleft()):
+                self.ready.append(message)
+                loaded += len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
+        self.memory_bytes += loaded
+        if not self.paged:
+            self.ready.extend(self.tail)
+            self.tail.clear()
+            self.paging = False
+
+    def _read(self, run: Run) -> list[Message]:
+        """The messages of ``run``. What cannot be read is reported, left where it is, and never delivered."""
+        segment = run.segment
+        table = SCRATCH if segment.scratch else SEGMENTS
+        messages: list[Message] = []
+        try:
+            value = self.journal.store.read(table, segment_key(self.queue_id, segment.first))
+            if value is None:
+                raise CorruptSegment(f"the segment at position {segment.first} is missing")
+            records = read_segment(value)
+        except CorruptSegment as error:
+            logger.error("queue %r: %s: %d messages are lost to this queue, their bytes kept", self.name, error, run.count)
+            self.ready_count -= run.count
+            return messages
+        for position, channel, address, content in records:
+            if position >= run.first and not segment.is_settled(position):
+                message = Message(content, address, channel, self, not segment.scratch)
+                message.position = position
+                message.segment = segment
+                message.redelivered = position <= self.recovered_mark
+                messages.append(message)
+        return messages
+
+    def restore(self, segments: list[Segment], delivered_mark: int) -> None:
+        """What recovery found: nothing is read, everything is paged out."""
+        self.recovered_mark = self.delivered_mark = self.asked_mark = self.delivered = delivered_mark
+        self.next_position = delivered_mark + 1
+        for segment in segments:
+            self.paged.append(Run(segment, segment.first, segment.live))
+            self.ready_count += segment.live
+            self.next_position = max(self.next_position, segment.last + 1)
+        self.paging = len(self.paged) > 0
+
+
+def _position(message: Message) -> int:
+    return message.position

@@ -1,0 +1,116 @@
+"""From a store to a broker, at start: topology, and the counts and positions of messages. Reads no message."""
+
+import logging
+
+from amqpd.broker import records
+from amqpd.broker.bindings import Binding
+from amqpd.broker.broker import Broker
+from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUEUES, SEGMENTS, STATES, Store
+from amqpd.broker.queues.classic import ClassicQueue
+from amqpd.broker.queues.segments import CorruptSegment, Segment, queue_key, read_acks, read_segment_header
+from amqpd.broker.vhost import VirtualHost
+
+logger = logging.getLogger("amqpd.recovery")
+
+
+class SchemaTooNew(Exception):
+    """The store was written by a newer amqpd."""
+
+
+def check_schema(store: Store) -> bool:
+    """Whether the store has a schema, that is, was used before. Raises SchemaTooNew."""
+    value = store.read(META, records.SCHEMA_KEY)
+    if value is None:
+        return False
+    version = records.decode(value)
+    if version > records.SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"was written by a newer amqpd (its schema is {version}, this one reads up to {records.SCHEMA_VERSION})"
+        )
+    return True
+
+
+def restore(broker: Broker) -> None:
+    """Fill ``broker`` from its store; an empty store gets its schema version in the first batch."""
+    store = broker.journal.store
+    if not check_schema(store):
+        broker.journal.put(META, records.SCHEMA_KEY, records.encode(records.SCHEMA_VERSION))
+        return
+    for _, value in store.scan(EXCHANGES, b""):
+        fact = records.decode(value)
+        vhost = _vhost(broker, fact["vhost"])
+        exchange_type = vhost.check_exchange_type(fact["type"])
+        vhost.exchanges[fact["name"]] = exchange_type(
+            fact["name"],
+            durable=True,
+            auto_delete=fact["auto_delete"],
+            internal=fact["internal"],
+            arguments=records.table_from_json(fact["arguments"]),
+        )
+    next_queue_id = records.decode(store.read(META, records.NEXT_QUEUE_KEY) or b"1")
+    for vhost in broker.vhosts.values():
+        vhost.next_queue_id = next_queue_id
+    for _, value in store.scan(QUEUES, b""):
+        _restore_queue(broker, store, records.decode(value))
+    for _, value in store.scan(BINDINGS, b""):
+        _restore_binding(broker, records.decode(value))
+
+
+def _vhost(broker: Broker, name: str) -> VirtualHost:
+    return broker.find_vhost(name) or broker.add_vhost(name)
+
+
+def _restore_queue(broker: Broker, store: Store, fact: dict[str, object]) -> None:
+    vhost = _vhost(broker, str(fact["vhost"]))
+    queue_id = fact["id"]
+    rows = fact["arguments"]
+    assert isinstance(queue_id, int) and isinstance(rows, list)
+    queue = ClassicQueue(
+        str(fact["name"]),
+        queue_id,
+        broker.turn,
+        records.table_from_json(rows),
+        durable=True,
+        auto_delete=bool(fact["auto_delete"]),
+        owner=None,
+        window_bytes=broker.queue_window_bytes,
+    )
+    state = store.read(STATES, queue_key(queue_id))
+    queue.restore(_segments(store, queue), int.from_bytes(state or b"", "big"))
+    vhost.queues[queue.name] = queue
+
+
+def _segments(store: Store, queue: ClassicQueue) -> list[Segment]:
+    """The segments of a queue that still hold wanted messages, in order, counted by their headers."""
+    acks = dict(store.scan(ACKS, queue_key(queue.queue_id)))
+    segments: list[Segment] = []
+    for key, value in store.scan(SEGMENTS, queue_key(queue.queue_id)):
+        try:
+            first, last, count = read_segment_header(value)
+            segment = Segment(first, last, count, 0, False)
+            if key in acks:
+                segment.settled = read_acks(acks[key])
+                segment.live -= sum(byte.bit_count() for byte in segment.settled)
+        except CorruptSegment as error:
+            logger.error("queue %r: segment %s: %s: kept, but not delivered", queue.name, key.hex(), error)
+            continue
+        if segment.live > 0:
+            segments.append(segment)
+    return segments
+
+
+def _restore_binding(broker: Broker, fact: dict[str, object]) -> None:
+    vhost = _vhost(broker, str(fact["vhost"]))
+    rows = fact["arguments"]
+    assert isinstance(rows, list)
+    binding = Binding(
+        str(fact["source"]),
+        str(fact["destination"]),
+        bool(fact["to_queue"]),
+        str(fact["key"]),
+        records.table_from_json(rows),
+    )
+    source = vhost.exchanges.get(binding.source)
+    destinations = vhost.queues if binding.to_queue else vhost.exchanges
+    if source is not None and binding.destination in destinations and vhost.bindings.add(binding):
+        source.add(binding)

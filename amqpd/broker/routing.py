@@ -1,0 +1,84 @@
+"""Routing: from an exchange and a message's address to the queues it reaches.
+
+Owns the walk through bindings between exchanges and through alternate exchanges. Must not know what a queue is, nor
+how a type matches (``exchanges/``). Plain on purpose: callers keep the answers by (exchange, routing key) where
+``needs_headers`` says that they may, and drop them when exchanges, bindings or queues change.
+
+Rules: AMQP 0-9-1 section 3.1.3.1 (default exchange); RabbitMQ: Exchange to Exchange Bindings, Alternate Exchanges,
+Sender-selected Distribution (CC and BCC).
+"""
+
+from collections.abc import Container, Mapping, Sequence
+
+from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.fields import Table
+
+
+def route(
+    exchanges: Mapping[str, Exchange],
+    queues: Container[str],
+    source: Exchange,
+    routing_key: str,
+    headers: Table | None,
+) -> list[str]:
+    """The names of the queues that a message reaches, each once, nearest first."""
+    return route_keys(exchanges, queues, source, (routing_key,), headers)
+
+
+def route_keys(
+    exchanges: Mapping[str, Exchange],
+    queues: Container[str],
+    source: Exchange,
+    routing_keys: Sequence[str],
+    headers: Table | None,
+) -> list[str]:
+    """The same for a message of several keys (CC, BCC).
+
+    Not the union of one walk per key: an exchange hands to its alternate only when none of the keys finds anything.
+    """
+    if source.name == "":
+        # Only as the source: as somebody's alternate the default exchange has no bindings, and routes nothing.
+        return list(dict.fromkeys(key for key in routing_keys if key in queues))
+    reached: dict[str, None] = {}
+    seen = {source.name: source}
+    waiting = [source]
+    for exchange in waiting:  # grows while it is walked
+        is_matched = False
+        successors: list[str] = []
+        for routing_key in routing_keys:
+            for binding in exchange.match(routing_key, headers):
+                is_matched = True
+                if not binding.to_queue:
+                    successors.append(binding.destination)
+                elif binding.destination in queues:
+                    reached[binding.destination] = None
+        # Any match will do, even of an exchange that leads nowhere: RabbitMQ asks each exchange by itself.
+        if not is_matched and exchange.alternate is not None:
+            successors.append(exchange.alternate)
+        _visit(successors, exchanges, seen, waiting)
+    return list(reached)
+
+
+def needs_headers(exchanges: Mapping[str, Exchange], source: Exchange) -> bool:
+    """Whether any exchange that a message may come to from here decides by headers."""
+    seen = {source.name: source}
+    waiting = [source]
+    for exchange in waiting:  # grows while it is walked
+        if exchange.uses_headers:
+            return True
+        successors = [binding.destination for binding in exchange.exchange_bindings]
+        if exchange.alternate is not None:
+            successors.append(exchange.alternate)
+        _visit(successors, exchanges, seen, waiting)
+    return False
+
+
+def _visit(
+    names: list[str], exchanges: Mapping[str, Exchange], seen: dict[str, Exchange], waiting: list[Exchange]
+) -> None:
+    """Line up those that exist and were not seen: a missing alternate is nothing, a cycle ends."""
+    for name in names:
+        exchange = exchanges.get(name)
+        if exchange is not None and name not in seen:
+            seen[name] = exchange
+            waiting.append(exchange)

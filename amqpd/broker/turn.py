@@ -1,0 +1,46 @@
+"""A turn's loose ends: queues to pump, channels that owe confirms, the batch to seal (docs/architecture.md, "A turn")."""
+# HOT. Runs once a turn over what the turn touched.
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from amqpd import limits
+from amqpd.broker.journal import Journal
+from amqpd.broker.ports import Waiter
+
+if TYPE_CHECKING:
+    from amqpd.broker.queues.base import Queue
+
+
+class Turn:
+    """One per broker. Whoever changes something in a turn leaves a note here; ``finish`` acts on them, in a fixed order."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.dirty: deque[Queue] = deque()
+        self.confirming: list[Waiter] = []  # channels with publishes to confirm; each notes itself once
+
+    def finish(self) -> bool:
+        """Deliver, seal, confirm. True when a queue stopped at its bound and wants another turn."""
+        self._pump()
+        self.journal.seal()
+        while self.journal.collect():  # a store that completes at once
+            self._pump()
+            self.journal.seal()
+        confirming = self.confirming
+        if confirming:
+            self.confirming = []
+            for waiter in confirming:
+                if not waiter.on_durable(self.journal.durable):
+                    self.journal.wait(waiter)
+        return len(self.dirty) > 0
+
+    def _pump(self) -> None:
+        dirty = self.dirty
+        for _ in range(len(dirty)):
+            queue = dirty.popleft()
+            queue.dirty = False
+            if queue.pump(limits.TURN_DELIVERIES):
+                queue.mark_dirty()

@@ -1,0 +1,293 @@
+"""One virtual host: its exchanges, queues and bindings, and the standard's rules for declaring, binding and deleting them.
+
+Knows nothing of frames or disks: durable changes go to the journal as operations, and every method that makes one says which
+ticket holds it. Rules: AMQP 0-9-1, classes exchange and queue; texts: RabbitMQ's.
+"""
+
+from amqpd.broker import equivalence, records
+from amqpd.broker.bindings import Binding, Bindings
+from amqpd.broker.consumers import Consumer
+from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.registry import find_exchange_type
+from amqpd.broker.fields import TYPE_NAMES, Table
+from amqpd.broker.ids import Ids
+from amqpd.broker.owner import Owner
+from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES
+from amqpd.broker.queues.base import Queue
+from amqpd.broker.queues.classic import ClassicQueue
+from amqpd.broker.routing import needs_headers, route
+from amqpd.broker.turn import Turn
+from amqpd.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed, ResourceLocked
+
+PREDECLARED = (
+    ("", "direct", False),
+    ("amq.direct", "direct", False),
+    ("amq.fanout", "fanout", False),
+    ("amq.topic", "topic", False),
+    ("amq.headers", "headers", False),
+    ("amq.match", "headers", False),
+    ("amq.rabbitmq.trace", "topic", True),
+)
+
+
+class VirtualHost:
+    """``version`` grows with every change that may alter a routing decision: whoever remembers one compares it."""
+
+    def __init__(self, name: str, turn: Turn, ids: Ids, queue_window_bytes: int) -> None:
+        self.name = name
+        self.turn = turn
+        self.journal = turn.journal
+        self.ids = ids
+        self.queue_window_bytes = queue_window_bytes
+        self.version = 0
+        self.next_queue_id = 1
+        self.exchanges: dict[str, Exchange] = {}
+        self.queues: dict[str, Queue] = {}
+        self.bindings = Bindings()
+        self.exchange_tickets: dict[str, int] = {}  # of durable exchanges: the ticket that holds the declaration
+        for exchange_name, type_name, internal in PREDECLARED:
+            exchange_type = find_exchange_type(type_name)
+            assert exchange_type is not None
+            self.exchanges[exchange_name] = exchange_type(exchange_name, durable=True, internal=internal)
+
+    # -- exchanges --
+
+    def get_exchange(self, name: str) -> Exchange:
+        """Raises NotFound."""
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            raise NotFound(f"no exchange '{name}' in vhost '{self.name}'")
+        return exchange
+
+    def check_exchange_type(self, type_name: str) -> type[Exchange]:
+        """Raises CommandInvalid for a type that does not exist."""
+        exchange_type = find_exchange_type(type_name)
+        if exchange_type is None:
+            raise CommandInvalid(f"{'unknown' if type_name else 'invalid'} exchange type '{type_name}'")
+        return exchange_type
+
+    def declare_exchange(
+        self, name: str, type_name: str, *, durable: bool, auto_delete: bool, internal: bool, arguments: Table
+    ) -> int:
+        """Make the exchange, or check that the one there is the same; the ticket that holds it."""
+        exchange_type = self.check_exchange_type(type_name)
+        current = self.exchanges.get(name)
+        if current is not None:
+            equivalence.check_exchange(
+                self.name, current, exchange_type.type_name, durable, auto_delete, internal, arguments
+            )
+            return self.exchange_tickets.get(name, 0)
+        if name.startswith("amq."):
+            raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
+        alternate = arguments.get("alternate-exchange")
+        if alternate is not None and alternate.kind != "S":
+            raise PreconditionFailed(
+                f"invalid type '{TYPE_NAMES[alternate.kind]}' for arg 'alternate-exchange' "
+                f"in exchange '{name}' in vhost '{self.name}'"
+            )
+        exchange = exchange_type(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+        self.exchanges[name] = exchange
+        self.version += 1
+        if not durable:
+            return 0
+        value = records.exchange_value(self.name, exchange)
+        ticket = self.journal.put(EXCHANGES, records.name_key(self.name, name), value)
+        self.exchange_tickets[name] = ticket
+        return ticket
+
+    def delete_exchange(self, name: str, *, if_unused: bool) -> int:
+        """Delete it with its bindings; deleting one that is not there is fine. The ticket that holds the deletion."""
+        if name.startswith("amq."):
+            raise AccessRefused(f"deletion of system exchange '{name}' in vhost '{self.name}' not allowed")
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return 0
+        if if_unused and self.bindings.has_source(name):
+            raise PreconditionFailed(f"exchange '{name}' in vhost '{self.name}' in use")
+        return self._remove_exchange(exchange)
+
+    def _remove_exchange(self, exchange: Exchange) -> int:
+        del self.exchanges[exchange.name]
+        self.exchange_tickets.pop(exchange.name, None)
+        self.version += 1
+        ticket = 0
+        if exchange.durable:
+            ticket = self.journal.delete(EXCHANGES, records.name_key(self.name, exchange.name))
+        for binding in self.bindings.from_source(exchange.name):
+            self._forget_binding(binding, exchange)
+        self._remove_bindings_to(exchange.name, to_queue=False)
+        return ticket
+
+    # -- bindings --
+
+    def bind(self, binding: Binding) -> int:
+        """Add a binding between things that exist; adding it again is fine. The ticket that holds it."""
+        source = self.exchanges[binding.source]
+        source.check_binding(binding.key, binding.arguments)
+        if not self.bindings.add(binding):
+            return self.journal.ticket if self._is_durable(binding) and not self.journal.is_idle() else 0
+        source.add(binding)
+        self.version += 1
+        if not self._is_durable(binding):
+            return 0
+        return self.journal.put(
+            BINDINGS, records.binding_key(self.name, binding), records.binding_value(self.name, binding)
+        )
+
+    def unbind(self, binding: Binding) -> int:
+        """Remove a binding; removing one that is not there is fine. The ticket that holds the removal."""
+        source = self.exchanges.get(binding.source)
+        if source is None or not self.bindings.remove(binding):
+            return 0
+        source.remove(binding)
+        self.version += 1
+        ticket = 0
+        if self._is_durable(binding):
+            ticket = self.journal.delete(BINDINGS, records.binding_key(self.name, binding))
+        self._auto_delete_exchange(source)
+        return ticket
+
+    def _is_durable(self, binding: Binding) -> bool:
+        """A binding survives a restart when both of its ends do."""
+        source = self.exchanges.get(binding.source)
+        if source is None or not source.durable:
+            return False
+        if binding.to_queue:
+            queue = self.queues.get(binding.destination)
+            return queue is not None and queue.on_disk
+        destination = self.exchanges.get(binding.destination)
+        return destination is not None and destination.durable
+
+    def _forget_binding(self, binding: Binding, source: Exchange) -> None:
+        self.bindings.remove(binding)
+        source.remove(binding)
+        if source.durable:  # the other end may be gone already; deleting what was never stored is harmless
+            self.journal.delete(BINDINGS, records.binding_key(self.name, binding))
+
+    def _remove_bindings_to(self, name: str, *, to_queue: bool) -> None:
+        sources: dict[str, Exchange] = {}
+        for binding in self.bindings.to_destination(name, to_queue=to_queue):
+            source = self.exchanges[binding.source]
+            self._forget_binding(binding, source)
+            sources[source.name] = source
+        for source in sources.values():
+            self._auto_delete_exchange(source)
+
+    def _auto_delete_exchange(self, exchange: Exchange) -> None:
+        """An auto-delete exchange goes with the last binding that it is the source of."""
+        if exchange.auto_delete and not self.bindings.has_source(exchange.name) and exchange.name in self.exchanges:
+            self._remove_exchange(exchange)
+
+    # -- queues --
+
+    def get_queue(self, name: str, owner: Owner) -> Queue:
+        """The queue, for a use by ``owner``. Raises NotFound and ResourceLocked."""
+        queue = self.queues.get(name)
+        if queue is None:
+            raise NotFound(f"no queue '{name}' in vhost '{self.name}'")
+        self._check_owner(queue, owner)
+        return queue
+
+    def _check_owner(self, queue: Queue, owner: Owner) -> None:
+        if queue.owner is not None and queue.owner is not owner:
+            raise self._locked(queue)
+
+    def _locked(self, queue: Queue) -> ResourceLocked:
+        return ResourceLocked(
+            f"cannot obtain exclusive access to locked queue '{queue.name}' in vhost '{self.name}'. It could be originally "
+            "declared on another connection or the exclusive property value does not match that of the original declaration."
+        )
+
+    def declare_queue(
+        self, name: str, owner: Owner, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
+    ) -> Queue:
+        """Make the queue, or check that the one there is the same. ``name`` "" has the server choose one."""
+        current = self.queues.get(name)
+        if current is not None:
+            self._check_owner(current, owner)
+            equivalence.check_queue(self.name, current, durable, auto_delete, arguments)
+            if exclusive != (current.owner is not None):
+                raise self._locked(current)
+            return current
+        if name == "":
+            name = "amq.gen-" + self.ids.unique()
+        elif name.startswith("amq."):
+            raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
+        queue = ClassicQueue(
+            name,
+            self.next_queue_id,
+            self.turn,
+            arguments,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=owner if exclusive else None,
+            window_bytes=self.queue_window_bytes,
+        )
+        self.next_queue_id += 1
+        self.queues[name] = queue
+        self.version += 1
+        if exclusive:
+            owner.queues[name] = queue
+        if queue.on_disk:
+            self.journal.put(META, records.NEXT_QUEUE_KEY, records.encode(self.next_queue_id))
+            value = records.queue_value(self.name, queue)
+            queue.created = self.journal.put(QUEUES, records.name_key(self.name, name), value)
+        return queue
+
+    def delete_queue(self, name: str, owner: Owner, *, if_unused: bool, if_empty: bool) -> tuple[int, int]:
+        """Delete it with its messages and bindings: (ready messages dropped, ticket). One that is not there is fine."""
+        queue = self.queues.get(name)
+        if queue is None:
+            return 0, 0
+        self._check_owner(queue, owner)
+        if if_unused and queue.consumers.all:
+            raise PreconditionFailed(f"queue '{name}' in vhost '{self.name}' in use")
+        if if_empty and queue.ready_count > 0:
+            raise PreconditionFailed(f"queue '{name}' in vhost '{self.name}' not empty")
+        count = queue.ready_count
+        return count, self.remove_queue(queue)
+
+    def remove_queue(self, queue: Queue) -> int:
+        """Delete without a question; the ticket."""
+        del self.queues[queue.name]
+        self.version += 1
+        if queue.owner is not None:
+            queue.owner.queues.pop(queue.name, None)
+        if queue.on_disk:
+            self.journal.delete(QUEUES, records.name_key(self.name, queue.name))
+        queue.on_deleted()
+        self._remove_bindings_to(queue.name, to_queue=True)
+        for consumer in list(queue.consumers.all):
+            queue.consumers.remove(consumer)
+            consumer.outlet.on_consumer_cancelled(consumer)
+        return self.journal.ticket if queue.on_disk else 0
+
+    # -- consumers --
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """Raises AccessRefused when an exclusive consumer and another one would meet."""
+        queue = consumer.queue
+        others = queue.consumers.all
+        if others and (consumer.exclusive or others[0].exclusive):
+            raise AccessRefused(f"queue '{queue.name}' in vhost '{self.name}' in exclusive use")
+        queue.add_consumer(consumer)
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """The consumer cancels or its channel ends. An auto-delete queue goes with its last one."""
+        queue = consumer.queue
+        if consumer.cancelled:
+            return
+        queue.consumers.remove(consumer)
+        if queue.auto_delete and not queue.consumers.all and not queue.deleted:
+            self.remove_queue(queue)
+
+    # -- routing --
+
+    def route(self, exchange: Exchange, routing_key: str, headers: Table | None) -> list[Queue]:
+        """The queues that a message reaches, each once."""
+        queues = self.queues
+        return [queues[name] for name in route(self.exchanges, queues, exchange, routing_key, headers)]
+
+    def needs_headers(self, exchange: Exchange) -> bool:
+        """Whether ``route`` needs the message's headers, and so may not be remembered by key."""
+        return needs_headers(self.exchanges, exchange)

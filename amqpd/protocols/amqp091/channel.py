@@ -1,0 +1,380 @@
+"""A channel: its state, the assembly of contents, and what happens to every message that passes it: publish, deliver, ack, confirm.
+
+The other methods are in ``commands.py``. Rules: AMQP 0-9-1, classes channel and basic; RabbitMQ: confirms, nack.
+"""
+# HOT. publish, deliver and ack run once a message.  Bench: tests/bench, scenarios A to E.
+# Limits: the outbox's high mark stops deliveries (has_room); max_message_size bounds assembly.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from librt.strings import read_i16_be, read_i32_be, read_i64_be
+from mypy_extensions import i64
+
+from amqpd import limits
+from amqpd.broker.confirms import Confirms
+from amqpd.broker.consumers import Consumer
+from amqpd.broker.message import Message
+from amqpd.broker.ports import Outlet
+from amqpd.broker.queues.base import Queue
+from amqpd.broker.transactions import Transaction
+from amqpd.broker.unacked import Unacked
+from amqpd.errors import FrameError, PreconditionFailed, UnexpectedFrame
+from amqpd.protocols.amqp091 import hot_codec, tables
+from amqpd.protocols.amqp091.frames import octets
+from amqpd.protocols.amqp091.properties import (
+    DELIVERY_MODE_MASK,
+    HAS_HEADERS,
+    HAS_USER_ID,
+    MALFORMED,
+    find_headers,
+    find_user_id,
+    read_facts,
+)
+from amqpd.protocols.amqp091.routes import Route
+
+if TYPE_CHECKING:
+    from amqpd.broker.fields import Table
+    from amqpd.protocols.amqp091.connection import Connection
+
+
+class TxPublish:
+    """A publish that waits for tx.commit, routed when it came."""
+
+    def __init__(self, route: Route, queues: list[Queue], content: bytes, persistent: bool) -> None:
+        self.route = route
+        self.queues = queues
+        self.content = content
+        self.persistent = persistent
+
+
+class Channel(Outlet):
+    """One open channel of ``connection``."""
+
+    def __init__(self, connection: Connection, number: int) -> None:
+        self.connection = connection
+        self.number = number
+        self.outbox = connection.outbox
+        self.turn = connection.turn
+        self.is_closing = False  # we sent channel.close and wait for its ok
+        self.takes_hot = True  # open, and no content is being assembled
+        self.next_tag: i64 = 1
+        self.unacked = Unacked()
+        self.outstanding = 0  # deliveries to consumers that are not acked: what a channel-wide prefetch counts
+        self.consumers: dict[str, Consumer] = {}
+        self.prefetch = 0  # for consumers to come (basic.qos, global false)
+        self.channel_prefetch = 0  # for all of the channel (global true)
+        self.is_full = False  # a consumer lost its credit to channel_prefetch
+        self.last_queue = ""  # what an empty queue name means
+        self.confirms: Confirms | None = None
+        self.is_confirming = False  # noted in turn.confirming or waiting for a ticket
+        self.tx: Transaction[TxPublish] | None = None
+        # Assembly of a content whose method came alone.
+        self.route: Route | None = None
+        self.content_method = 0  # whose content is due; 0: none
+        self.has_header = False
+        self.parts: list[bytes] = []
+        self.body_left: i64 = 0
+        self.facts: i64 = 0
+
+    # -- publish --
+
+    def publish(self, route: Route, content: bytes, facts: i64) -> None:
+        """A whole message: ``content`` is its content frames, ``facts`` what ``read_facts`` found.
+
+        Raises FrameError for a malformed property list and PreconditionFailed for properties that break a rule.
+        """
+        mode: i64 = facts & DELIVERY_MODE_MASK
+        if facts > 2 or mode > 2 or facts < 0:
+            self._check_facts(content, facts)
+        queues = self._queues_by_headers(route, content, facts) if route.by_headers else route.queues
+        if self.tx is not None:
+            self.tx.publishes.append(TxPublish(route, queues, content, mode == 2))
+        else:
+            self._enqueue(route, queues, content, mode == 2)
+
+    def _enqueue(self, route: Route, queues: list[Queue], content: bytes, persistent: bool) -> None:
+        turn = self.turn
+        ticket = 0
+        address = route.address
+        number = self.number
+        is_routed = False
+        for queue in queues:
+            stored = persistent and queue.on_disk
+            if stored:
+                ticket = turn.journal.ticket
+            if not queue.deleted:
+                is_routed = True
+                queue.enqueue(Message(content, address, number, queue, stored))
+        if not is_routed and route.mandatory:
+            self.outbox.write(hot_codec.no_route(number, address))
+            self.outbox.write(content)
+        if self.confirms is not None:
+            self.confirms.record(ticket)
+            if not self.is_confirming:
+                self.is_confirming = True
+                turn.confirming.append(self)
+
+    def _check_facts(self, content: bytes, facts: i64) -> None:
+        if facts == MALFORMED:
+            header_end: i64 = 7 + int(read_i32_be(content, 3))
+            raise FrameError(f"type 2, {octets(content[7:header_end])}: malformed properties")
+        mode: i64 = facts & DELIVERY_MODE_MASK
+        if mode > 2:
+            raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{mode}}}")
+        if facts & HAS_USER_ID:
+            p: i64 = find_user_id(content, 19)
+            user_id = tables.text_of(content[p + 1 : p + 1 + i64(content[p])])
+            user = self.connection.user_name
+            if user_id != user:
+                raise PreconditionFailed(
+                    f"user_id property set to '{user_id}' but authenticated user was '{user}'"
+                )
+
+    def _queues_by_headers(self, route: Route, content: bytes, facts: i64) -> list[Queue]:
+        headers: Table = {}
+        if facts & HAS_HEADERS:
+            headers, _ = tables.read_table(content, find_headers(content, 19))
+        return self.connection.vhost.route(route.exchange, route.routing_key, headers)
+
+    # -- content in frames of its own (the plain twin of frames.take_publish) --
+
+    def expect_content(self, route: Route | None, method: int) -> None:
+        """The method frame came; header and body are due. ``route`` None: a content of a method that clients must not send."""
+        self.route = route
+        self.content_method = method
+        self.has_header = False
+        self.takes_hot = False
+        self.parts = []
+
+    def receive_content(self, kind: int, payload: bytes) -> None:
+        """A frame while a content is due. Raises UnexpectedFrame, FrameError, PreconditionFailed."""
+        if not self.has_header:
+            self._receive_header(kind, payload)
+        elif kind != 3:
+            raise UnexpectedFrame("expected content body, got non content body frame instead")
+        else:
+            size: i64 = len(payload)
+            if size > self.body_left:
+                raise UnexpectedFrame("expected content body, got non content body frame instead")
+            self.body_left -= size
+            if size > 0:
+                self.parts.append(self._frame(3, payload))
+        if self.has_header and self.body_left == 0:
+            self._finish_content()
+
+    def _receive_header(self, kind: int, payload: bytes) -> None:
+        if kind != 2:
+            raise UnexpectedFrame("expected content header for class 60, got non content header frame instead")
+        if len(payload) < 12:
+            raise FrameError(f"type 2, {octets(payload)}: unknown_frame")
+        class_id: i64 = int(read_i16_be(payload, 0)) & 0xFFFF
+        if read_i16_be(payload, 2) != 0:
+            raise UnexpectedFrame("expected content header for class 60, got non content header frame instead")
+        if class_id != 60:
+            raise UnexpectedFrame(f"expected content header for class 60, got one for class {class_id} instead")
+        size: i64 = read_i64_be(payload, 4)
+        limit: i64 = self.connection.max_message_size
+        if size < 0 or size > limit:
+            raise PreconditionFailed(
+                f"message size {int.from_bytes(payload[4:12], 'big')} is larger than configured max size {limit}"
+            )
+        self.facts = read_facts(payload, 12, len(payload))
+        if self.facts == MALFORMED:
+            raise FrameError(f"type 2, {octets(payload)}: malformed properties")
+        self.has_header = True
+        self.body_left = size
+        self.parts.append(self._frame(2, payload))
+
+    def _frame(self, kind: int, payload: bytes) -> bytes:
+        head = kind.to_bytes(1, "big") + self.number.to_bytes(2, "big") + len(payload).to_bytes(4, "big")
+        return head + payload + b"\xce"
+
+    def _finish_content(self) -> None:
+        route = self.route
+        parts = self.parts
+        self.drop_content()
+        if route is None:
+            raise self.connection.unimplemented()
+        self.publish(route, b"".join(parts), self.facts)
+
+    def drop_content(self) -> None:
+        """No content is due any more."""
+        self.route = None
+        self.content_method = 0
+        self.parts = []
+        self.takes_hot = not self.is_closing
+
+    # -- deliver --
+
+    def has_room(self) -> bool:
+        if self.outbox.size >= limits.OUTBOX_HIGH_BYTES:
+            self.outbox.is_starved = True
+            return False
+        if 0 < self.channel_prefetch <= self.outstanding:
+            self.is_full = True
+            return False
+        return True
+
+    def deliver(self, consumer: Consumer, message: Message) -> None:
+        tag: i64 = self.next_tag
+        self.next_tag = tag + 1
+        address = message.address
+        if consumer.prefix_size != len(address):
+            consumer.prefix_size = len(address)
+            consumer.prefix = hot_codec.deliver_prefix(self.number, tables.bytes_of(consumer.tag), len(address))
+        self.outbox.write_delivery(consumer.prefix, tag, message.redelivered, address, self.content_for(message))
+        if not consumer.no_ack:
+            message.consumer = consumer
+            consumer.unacked += 1
+            self.outstanding += 1
+            self.unacked.by_tag[tag] = message
+
+    def content_for(self, message: Message) -> bytes:
+        """The content frames of ``message``, as this channel sends them."""
+        content = message.content
+        frame_max: i64 = self.connection.frame_max
+        if message.channel == self.number and (len(content) <= frame_max or hot_codec.fits(content, frame_max)):
+            return content
+        return hot_codec.reframe(content, self.number, frame_max)
+
+    def get(self, queue: Queue, message: Message, no_ack: bool) -> None:
+        """Answer basic.get with ``message``, which was taken from ``queue``."""
+        tag: i64 = self.next_tag
+        self.next_tag = tag + 1
+        self.outbox.write(
+            hot_codec.get_ok(self.number, tag, message.redelivered, message.address, queue.ready_count)
+        )
+        self.outbox.write(self.content_for(message))
+        if no_ack:
+            queue.settle(message)
+        else:
+            self.unacked.by_tag[tag] = message
+
+    def on_consumer_cancelled(self, consumer: Consumer) -> None:
+        self.consumers.pop(consumer.tag, None)
+        if not self.is_closing:
+            self.connection.notify_cancel(self.number, consumer.tag)
+
+    # -- settle --
+
+    def ack(self, tag: i64) -> None:
+        """basic.ack of one delivery. Raises PreconditionFailed for an unknown tag."""
+        message = self.unacked.take(tag)
+        if self.tx is not None:
+            self.tx.settled.append((int(tag), message, False))
+        else:
+            self._settle(message)
+
+    def ack_multiple(self, tag: i64) -> None:
+        """basic.ack of all deliveries up to ``tag``; 0 is all of them."""
+        for message in self._take(tag, True):
+            self._settle(message)
+
+    def reject(self, tag: int, *, multiple: bool, requeue: bool) -> None:
+        """basic.reject and basic.nack. Raises PreconditionFailed for an unknown tag."""
+        messages = self._take(tag, multiple, requeue=requeue)
+        if requeue:
+            self.requeue(messages)
+        else:
+            for message in messages:
+                self._settle(message)
+
+    def _take(self, tag: int, multiple: bool, *, requeue: bool = False) -> list[Message]:
+        """The deliveries that the peer names. Inside a transaction they are held for its end, and none is returned."""
+        if self.tx is None:
+            return self.unacked.take_up_to(tag) if multiple else [self.unacked.take(tag)]
+        for known in self.unacked.tags_up_to(tag) if multiple else [tag]:
+            self.tx.settled.append((known, self.unacked.take(known), requeue))
+        return []
+
+    def _settle(self, message: Message) -> None:
+        consumer = message.consumer
+        if consumer is not None:
+            self._give_credit(consumer)
+        message.queue.settle(message)
+
+    def requeue(self, messages: list[Message]) -> None:
+        """Back to their queues, each in its place."""
+        by_queue: dict[Queue, list[Message]] = {}
+        for message in messages:
+            consumer = message.consumer
+            if consumer is not None:
+                self._give_credit(consumer)
+            by_queue.setdefault(message.queue, []).append(message)
+        for queue, returned in by_queue.items():
+            queue.requeue(returned)
+
+    def _give_credit(self, consumer: Consumer) -> None:
+        consumer.unacked -= 1
+        self.outstanding -= 1
+        if not consumer.active:
+            consumer.queue.activate(consumer)
+        if self.is_full:
+            self.is_full = False
+            self.activate_consumers()
+
+    def activate_consumers(self) -> None:
+        """Their credit may be back, all at once: the outbox drained, or a channel-wide prefetch has room."""
+        for consumer in self.consumers.values():
+            consumer.queue.activate(consumer)
+
+    # -- transactions --
+
+    def commit(self) -> int:
+        """tx.commit: publishes, then acks; the ticket that holds them."""
+        tx = self.tx
+        assert tx is not None
+        self.tx = Transaction()
+        for publish in tx.publishes:
+            self._enqueue(publish.route, publish.queues, publish.content, publish.persistent)
+        for _, message, is_requeued in tx.settled:
+            if is_requeued:
+                self.requeue([message])
+            else:
+                self._settle(message)
+        return 0 if self.turn.journal.is_idle() else self.turn.journal.ticket
+
+    def rollback(self) -> None:
+        """tx.rollback: publishes are dropped, acks undone without a redelivery."""
+        tx = self.tx
+        assert tx is not None
+        self.tx = Transaction()
+        by_tag = self.unacked.by_tag
+        for tag, message, _ in tx.settled:
+            by_tag[tag] = message
+        self.unacked.by_tag = dict(sorted(by_tag.items()))
+
+    # -- confirms --
+
+    def on_durable(self, durable: int) -> bool:
+        """Confirm what is on disk. True when nothing waits any more."""
+        confirms = self.confirms
+        if confirms is None or self.connection.is_finished or self.is_closing:
+            self.is_confirming = False
+            return True
+        up_to = confirms.take(durable)
+        if up_to:
+            self.outbox.write(hot_codec.confirm(self.number, up_to, up_to > confirms.confirmed + 1))
+            confirms.confirmed = up_to
+        self.is_confirming = confirms.waiting()
+        return not self.is_confirming
+
+    # -- the end --
+
+    def release_consumers(self) -> None:
+        """Its consumers are gone; auto-delete queues may go with them."""
+        consumers = list(self.consumers.values())
+        self.consumers.clear()
+        for consumer in consumers:
+            self.connection.vhost.remove_consumer(consumer)
+
+    def release_deliveries(self) -> None:
+        """Everything it had unacked goes back, in order; consumers first (release_consumers), so that it goes to others."""
+        if self.tx is not None:
+            self.rollback()
+        self.requeue(self.unacked.take_all())
+        self.confirms = None
+        self.tx = None
+        self.drop_content()

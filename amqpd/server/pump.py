@@ -1,0 +1,51 @@
+"""The pump: the only awaits of the data plane. Runs the reactor's turns, and waits when there is nothing to do."""
+
+import math
+
+import anyio
+import anyio.lowlevel
+
+from amqpd import limits
+from amqpd.clock import Clock
+from amqpd.server.reactor import Reactor
+
+
+async def pump(reactor: Reactor, clock: Clock) -> None:
+    """Run turns until cancelled. Raises StoreFailed when the store cannot keep its promise any more."""
+    async with anyio.create_task_group() as group:
+        alarm_clock = _AlarmClock(reactor, clock)
+        group.start_soon(alarm_clock.run)
+        while True:
+            started_at = now = clock.now()
+            while reactor.turn_once(now):
+                now = clock.now()
+                if now - started_at > limits.TURNS_BEFORE_YIELD_S:
+                    await anyio.lowlevel.checkpoint()
+                    started_at = now
+            alarm_clock.set(reactor.next_timer())
+            await anyio.wait_readable(reactor.poller.fileno())
+
+
+class _AlarmClock:
+    """Runs a turn when a timer is due and no socket is ready: cheaper than a timeout around every wait."""
+
+    def __init__(self, reactor: Reactor, clock: Clock) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._at = math.inf
+        self._changed = anyio.Event()
+
+    def set(self, at: float) -> None:
+        if at < self._at:
+            self._at = at
+            self._changed.set()
+
+    async def run(self) -> None:
+        while True:
+            self._changed = anyio.Event()
+            with anyio.move_on_after(self._at - self._clock.now()):
+                await self._changed.wait()
+                continue
+            while self._reactor.turn_once(self._clock.now()):
+                await anyio.lowlevel.checkpoint()
+            self._at = self._reactor.next_timer()

@@ -1,0 +1,311 @@
+"""The reactor: sockets to adapters and back, in turns. One read of each ready socket, the broker's turn, one write to each touched one.
+
+It polls its own poller, whose descriptor the event loop (asyncio or trio, through anyio) waits for: ``server/pump.py``. So a socket costs
+no event-loop registration a read, and a turn sees every socket that is ready (docs/decisions/0003).
+"""
+# HOT. Per turn and socket, not per message.  Bench: tests/bench, scenarios J-B (latency) and I (many connections).
+# Limits: RECEIVE_BYTES a read, TURN_BYTES a turn, OUTBOX_STOP_BYTES before a peer that does not read is not read from.
+
+from __future__ import annotations
+
+import heapq
+import logging
+import select
+import socket
+from collections import deque
+from typing import Final
+
+from mypy_extensions import i64, mypyc_attr
+
+from amqpd import limits
+from amqpd.broker.journal import Journal
+from amqpd.broker.turn import Turn
+from amqpd.protocols.adapter import Adapter, Stage
+from amqpd.protocols.outbox import Outbox
+
+logger = logging.getLogger("amqpd.server")
+
+READABLE: Final = 1  # EPOLLIN
+WRITABLE: Final = 4  # EPOLLOUT
+LINGER_S: Final = 2.0  # for a peer to read our last words and close
+
+
+class Link:
+    """One socket and the adapter behind it."""
+
+    def __init__(self, sock: socket.socket, key: int, adapter: Adapter, now: float) -> None:
+        self.sock = sock
+        self.key = key
+        self.adapter = adapter
+        self.outbox: Outbox = adapter.outbox
+        self.unsent: deque[bytes] = deque()  # what the kernel did not take
+        self.interest = READABLE
+        self.received_at = now
+        self.sent_at = now
+        self.is_lingering = False  # all is said: only the peer's end of the stream is waited for
+        self.is_closed = False
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Door:
+    """What else the reactor watches: listeners, and the store's wake-up."""
+
+    def on_readable(self) -> None:
+        """The descriptor is readable."""
+
+
+class Reactor:
+    """All links of one server."""
+
+    def __init__(self, turn: Turn, stage: Stage, now: float) -> None:
+        self.turn = turn
+        self.journal: Journal = turn.journal
+        self.stage = stage
+        self.now = now
+        self.poller = select.epoll()
+        self.links: dict[int, Link] = {}
+        self.doors: dict[int, Door] = {}
+        self.timers: list[tuple[float, int, Link]] = []
+        self.timer_count = 0
+        self.held_back: set[int] = set()  # publishers that are not read while the journal is overloaded
+        self.is_holding_back = False
+        self.alarm = ""
+        self.ready: deque[int] = deque()  # readable sockets that this turn had no room for
+
+    # -- links and doors --
+
+    def watch(self, descriptor: int, door: Door) -> None:
+        self.doors[descriptor] = door
+        self.poller.register(descriptor, READABLE)
+
+    def unwatch(self, descriptor: int) -> None:
+        if self.doors.pop(descriptor, None) is not None:
+            self.poller.unregister(descriptor)
+
+    def add(self, sock: socket.socket, adapter: Adapter) -> None:
+        key = sock.fileno()
+        link = Link(sock, key, adapter, self.now)
+        self.links[key] = link
+        self.poller.register(key, READABLE)
+        if self.alarm:
+            adapter.set_alarm(self.alarm)
+        self.schedule(link, adapter.tick(self.now, self.now, self.now))
+
+    def schedule(self, link: Link, at: float) -> None:
+        self.timer_count += 1
+        heapq.heappush(self.timers, (at, self.timer_count, link))
+
+    def close(self) -> None:
+        """Close every socket, whatever is owed."""
+        for link in list(self.links.values()):
+            self._close(link)
+        self.poller.close()
+
+    # -- a turn --
+
+    def turn_once(self, now: float) -> bool:
+        """One turn: read, act, write. False when there was nothing to do."""
+        self.now = now
+        events = self.poller.poll(0)
+        worked = len(events) > 0
+        for descriptor, mask in events:
+            link = self.links.get(descriptor)
+            if link is None:
+                door = self.doors.get(descriptor)
+                if door is not None:
+                    door.on_readable()
+            else:
+                if mask & WRITABLE:
+                    self._flush(link)
+                if mask & ~WRITABLE:
+                    self.ready.append(descriptor)
+        if self.ready:
+            self._receive()
+        if self.timers and self.timers[0][0] <= now:
+            self._tick()
+        return self._finish() or worked
+
+    def _receive(self) -> None:
+        budget = limits.TURN_BYTES
+        ready = self.ready
+        while ready and budget > 0:
+            link = self.links.get(ready.popleft())
+            if link is None or link.is_closed or not link.interest & READABLE:
+                continue
+            try:
+                chunk: bytes = link.sock.recv(limits.RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                link.adapter.why = link.adapter.why or f"the socket failed: {error.strerror}"
+                self._drop(link)
+                continue
+            if not chunk:
+                self._drop(link)
+                continue
+            budget -= len(chunk)
+            link.received_at = self.now
+            if not link.is_lingering:
+                link.adapter.receive(chunk)
+        ready.clear()  # level-triggered: what was left shows up again
+
+    def _finish(self) -> bool:
+        """Let the broker finish its turn, resume who waited, and write. True when there is more to do at once."""
+        more = self.turn.finish()
+        resumable = self.stage.resumable
+        if resumable:
+            self.stage.resumable = []
+            for adapter in resumable:
+                adapter.resume()
+            more = True
+        touched = self.stage.touched
+        while touched:
+            self.stage.touched = []
+            for outbox in touched:
+                link = self.links.get(outbox.key)
+                if link is not None and link.outbox is outbox:
+                    self._flush(link)
+                else:
+                    outbox.take()
+            touched = self.stage.touched
+        if self.is_holding_back != self.journal.is_overloaded():
+            self._hold_back()
+        elif self.is_holding_back:
+            self._hold_new_publishers()
+        return more or len(self.turn.dirty) > 0 or len(self.stage.resumable) > 0
+
+    def _tick(self) -> None:
+        timers = self.timers
+        while timers and timers[0][0] <= self.now:
+            _, _, link = heapq.heappop(timers)
+            if link.is_closed:
+                continue
+            if link.is_lingering:
+                self._close(link)
+                continue
+            at = link.adapter.tick(self.now, link.received_at, link.sent_at)
+            self.schedule(link, max(at, self.now + 0.01))
+
+    def next_timer(self) -> float:
+        """When the next timer is due; far away when there is none."""
+        return self.timers[0][0] if self.timers else self.now + 3600.0
+
+    # -- out --
+
+    def _flush(self, link: Link) -> None:
+        """Write what is owed, as far as the kernel takes it."""
+        outbox = link.outbox
+        unsent = link.unsent
+        if outbox.is_touched:
+            for piece in outbox.take():
+                if piece:
+                    unsent.append(piece)
+        sent_any = False
+        while unsent:
+            try:
+                if len(unsent) == 1:
+                    size: int = link.sock.send(unsent[0])
+                else:
+                    size = link.sock.sendmsg(list(unsent)[: limits.SEND_PIECES_MAX])
+            except BlockingIOError:
+                break
+            except OSError as error:
+                link.adapter.why = link.adapter.why or f"the socket failed: {error.strerror}"
+                self._drop(link)
+                return
+            sent_any = True
+            outbox.on_sent(size)
+            if not _advance(unsent, size):
+                break
+        if sent_any:
+            link.sent_at = self.now
+        if outbox.is_starved and outbox.size < limits.OUTBOX_LOW_BYTES:
+            outbox.is_starved = False
+            link.adapter.on_outbox_low()
+        if link.adapter.is_finished and not unsent:
+            self._linger(link)
+        else:
+            self._update_interest(link)
+
+    def _update_interest(self, link: Link) -> None:
+        interest = 0
+        if link.is_lingering or (
+            link.adapter.is_reading and link.outbox.size < limits.OUTBOX_STOP_BYTES and link.key not in self.held_back
+        ):
+            interest = READABLE
+        if link.unsent:
+            interest |= WRITABLE
+        if interest != link.interest:
+            link.interest = interest
+            self.poller.modify(link.key, interest)
+
+    def _hold_back(self) -> None:
+        """Stop or go on reading from publishers, as the journal's backlog or an alarm demands."""
+        if self.is_holding_back and not self.journal.is_relieved():
+            self._hold_new_publishers()
+            return
+        self.is_holding_back = not self.is_holding_back
+        if self.is_holding_back:
+            self._hold_new_publishers()
+            return
+        held = self.held_back
+        self.held_back = set()
+        for key in held:
+            link = self.links.get(key)
+            if link is not None:
+                self._update_interest(link)
+
+    def _hold_new_publishers(self) -> None:
+        for link in self.links.values():
+            if link.adapter.is_publisher and link.key not in self.held_back:
+                self.held_back.add(link.key)
+                self._update_interest(link)
+
+    def set_alarm(self, reason: str) -> None:
+        """Tell publishers that they are blocked, "" that they are no more."""
+        if reason != self.alarm:
+            self.alarm = reason
+            for link in list(self.links.values()):
+                link.adapter.set_alarm(reason)
+
+    # -- the end --
+
+    def _linger(self, link: Link) -> None:
+        """Everything is said. Close our half, and wait a little for the peer to close its own, or it might never read the rest."""
+        if link.is_lingering:
+            return
+        link.is_lingering = True
+        try:
+            link.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop(link)
+            return
+        link.interest = READABLE
+        self.poller.modify(link.key, READABLE)
+        self.schedule(link, self.now + LINGER_S)
+
+    def _drop(self, link: Link) -> None:
+        """The peer is gone."""
+        if not link.is_closed:
+            self._close(link)
+
+    def _close(self, link: Link) -> None:
+        link.is_closed = True
+        del self.links[link.key]
+        self.held_back.discard(link.key)
+        self.poller.unregister(link.key)
+        link.sock.close()
+        link.adapter.receive_eof()
+        logger.info("%s: left: %s", link.adapter.name, link.adapter.why or "no reason known")
+
+
+def _advance(unsent: deque[bytes], size: i64) -> bool:
+    """Take ``size`` bytes off the front. True when pieces went whole, so that the kernel may take more."""
+    while size > 0:
+        first: i64 = len(unsent[0])
+        if first > size:
+            unsent[0] = unsent[0][size:]
+            return False
+        unsent.popleft()
+        size -= first
+    return True

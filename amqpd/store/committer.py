@@ -1,0 +1,110 @@
+"""The committer: one thread that writes batches, one transaction and one fsync each, and reports their tickets.
+
+A full disk is waited out: the batch is tried again until there is room, meanwhile ``alarm`` says why nothing is confirmed. Any other
+failure of the disk ends the promise, and so the broker: ``completed`` raises StoreFailed.
+"""
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from amqpd.broker.ports import Op, StoreFailed
+
+logger = logging.getLogger("amqpd.store")
+
+RETRY_S: Final = 0.5  # between tries while the disk is full
+_FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Committer:
+    """``write`` makes a list of operations durable, in this object's thread, and raises when it cannot."""
+
+    def __init__(self, write: Callable[[list[Op]], None]) -> None:
+        self._write = write
+        self._work: list[tuple[int, list[Op]]] = []
+        self._is_closing = False
+        self._wanted = threading.Condition()
+        self._completed = 0
+        self._failure: BaseException | None = None
+        self.alarm = ""
+        self.wake_fd, self._wake_write_fd = os.pipe()
+        os.set_blocking(self.wake_fd, False)
+        os.set_blocking(self._wake_write_fd, False)
+        self._thread = threading.Thread(target=self._run, name="amqpd-committer", daemon=True)
+        self._thread.start()
+
+    def submit(self, ticket: int, ops: list[Op]) -> None:
+        """Begin; the one before is completed. A batch without operations is durable already."""
+        if not ops:
+            self._completed = ticket
+            return
+        with self._wanted:
+            self._work.append((ticket, ops))
+            self._wanted.notify()
+
+    def completed(self) -> int:
+        if self._failure is not None:
+            raise StoreFailed(f"the store cannot be written: {self._failure}") from self._failure
+        return self._completed
+
+    def close(self) -> None:
+        """Wait for the batch that runs, then end the thread."""
+        with self._wanted:
+            self._is_closing = True
+            self._wanted.notify()
+        self._thread.join()
+        os.close(self.wake_fd)
+        os.close(self._wake_write_fd)
+
+    def _run(self) -> None:
+        while True:
+            with self._wanted:
+                while not self._work and not self._is_closing:
+                    self._wanted.wait()
+                if not self._work:
+                    return
+                ticket, ops = self._work.pop()
+            try:
+                self._write_until_done(ops)
+            except Exception as error:  # noqa: BLE001 - the edge of a thread: the loop is told, and stops the broker
+                self._failure = error
+                self._wake()
+                return
+            self._completed = ticket
+            self._wake()
+
+    def _write_until_done(self, ops: list[Op]) -> None:
+        while True:
+            try:
+                self._write(ops)
+            except Exception as error:
+                if not _is_full_disk(error):
+                    raise
+                if not self.alarm:
+                    logger.error("the disk is full (%s): publishers wait until there is room", error)
+                    self.alarm = "low on disk"
+                    self._wake()
+                with self._wanted:
+                    if self._is_closing:
+                        raise
+                    self._wanted.wait(RETRY_S)
+            else:
+                if self.alarm:
+                    logger.info("the disk has room again: publishers go on")
+                    self.alarm = ""
+                return
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_write_fd, b"\0")
+        except BlockingIOError:
+            pass  # it is awake already
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """py-lmdb has no class for an errno of its own, but keeps its text."""
+    text = str(error)
+    return any(os.strerror(number) in text for number in _FULL_DISK) or getattr(error, "errno", 0) in _FULL_DISK

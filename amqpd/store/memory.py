@@ -1,0 +1,46 @@
+"""The reference store: tables as dictionaries, durable as long as the process. ``amqpd serve --memory`` runs on it, and most tests."""
+
+from collections.abc import Iterator
+
+from amqpd.broker.ports import CLEAR, TABLES, Op, Store
+
+
+class MemoryStore(Store):
+    """Commits complete at once."""
+
+    def __init__(self) -> None:
+        self.tables: list[dict[bytes, bytes]] = [{} for _ in TABLES]
+        self._completed = 0
+
+    def commit(self, ticket: int, ops: list[Op]) -> None:
+        for table, key, value in ops:
+            if table & CLEAR:
+                rows = self.tables[table & ~CLEAR]
+                for stale in [row for row in rows if row.startswith(key)]:
+                    del rows[stale]
+            elif value is None:
+                self.tables[table].pop(key, None)
+            else:
+                self.tables[table][key] = value
+        self._completed = ticket
+
+    def completed(self) -> int:
+        return self._completed
+
+    def wake_fd(self) -> int:
+        return -1
+
+    def alarm(self) -> str:
+        return ""
+
+    def read(self, table: int, key: bytes) -> bytes | None:
+        return self.tables[table].get(key)
+
+    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        rows = self.tables[table]
+        for key in sorted(rows):
+            if key.startswith(prefix):
+                yield key, rows[key]
+
+    def close(self) -> None:
+        """Nothing to release."""

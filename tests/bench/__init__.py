@@ -1,0 +1,1 @@
+"""``python -m tests.bench``: amqpd measured beside RabbitMQ with a load generator of its own, ``amqpload.c``."""

@@ -1,0 +1,245 @@
+"""Results as Markdown: goals, scenarios, connections, life cycle, disk, machine; and where that goes in a page."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from tests.bench.goals import GOALS, Goal
+from tests.bench.peers import COMPILED, PURE, RABBITMQ
+from tests.bench.results import CPU, QUIET_BELOW_CPUS, Results, Summary, median
+from tests.bench.scenarios import SCENARIOS
+
+BEGIN: Final = "<!-- bench -->"
+END: Final = "<!-- /bench -->"
+CONNECTION_CPU: Final = "broker_cpu_us_per_connection"
+CONNECTION_SCENARIOS: Final = ("L", "M")
+
+
+def replace_between_marks(page: str, report: str) -> str:
+    """The page with what stands between the two marks replaced; a page without them gets them at its end."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        before, after = f"{page.rstrip()}\n\n".lstrip(), "\n"
+    return f"{before}{BEGIN}\n{report.strip()}\n{END}{after}"
+
+
+def render(results: Results) -> str:
+    sections = {
+        "Goals": _goals(results),
+        "Scenarios": _scenarios(results),
+        "Connections": _connections(results),
+        "Start, stop and memory": _life_cycle(results),
+        "The disk during this run": _disk(results),
+        "What was measured, on what": _machine(results),
+    }
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text) + "\n"
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _goals(results: Results) -> str:
+    if not {COMPILED, PURE} & set(results.versions):
+        return ""
+    rows = [
+        [
+            goal.what,
+            f"{goal.limit:g} {goal.unit}",
+            *_judged(results, goal, COMPILED, goal.limit),
+            f"{goal.pure_limit:g} {goal.unit}" if goal.pure_limit else "",
+            *_judged(results, goal, PURE, goal.pure_limit),
+            number(_value(results, goal, RABBITMQ)),
+            _times(_goal_ratio(results, goal)),
+        ]
+        for goal in GOALS
+    ]
+    head = "goal|at most|compiled|reached?|pure, at most|pure|reached?|RabbitMQ|RabbitMQ / compiled"
+    return _table(head, "l r r l r r l r r", rows)
+
+
+def _judged(results: Results, goal: Goal, peer: str, limit: float | None) -> list[str]:
+    value = _value(results, goal, peer)
+    if limit is None:
+        return [number(value), ""]
+    summary = results.summary(peer, goal.scenario)
+    failures = [cycle for cycle in results.life_cycles if cycle.peer == peer and cycle.message]
+    if summary.failures if goal.scenario else failures:
+        return [number(value), "**not reached**: failed"]
+    if value is None:
+        return ["", "not measured"]
+    verdict = "reached" if value <= limit else "**not reached**"
+    return [number(value), f"{verdict}, noisy" if summary.noisy else verdict]
+
+
+def _value(results: Results, goal: Goal, peer: str) -> float | None:
+    if goal.scenario:
+        return results.summary(peer, goal.scenario).median(goal.figure)
+    return results.life(peer, goal.figure)
+
+
+def _goal_ratio(results: Results, goal: Goal) -> float | None:
+    if goal.scenario:
+        return results.cpu_ratio(RABBITMQ, COMPILED, goal.scenario, goal.figure)
+    theirs, ours = _value(results, goal, RABBITMQ), _value(results, goal, COMPILED)
+    return theirs / ours if theirs and ours else None
+
+
+def _scenarios(results: Results) -> str:
+    def cells(peer: str, name: str, summary: Summary) -> list[str]:
+        cpu = number(summary.median(CPU))
+        if (into := summary.median("publish_cpu_us")) is not None:
+            cpu += f" (in {number(into)}, out {number(summary.median('consume_cpu_us'))})"
+        return [
+            cpu,
+            _ratio(results, peer, name, CPU),
+            _rate(summary),
+            _milliseconds(summary, "latency_us"),
+            _milliseconds(summary, "confirm_latency_us"),
+            number(summary.median("broker_rss_mb")),
+        ]
+
+    head = (
+        "scenario|peer|broker CPU, us a message|RabbitMQ / this|messages a second|latency p50 / p99, ms|"
+        "confirm p50 / p99, ms|peak RSS, MB|others, CPUs|runs"
+    )
+    names = [name for name in _measured(results) if name not in CONNECTION_SCENARIOS]
+    if not names:
+        return ""
+    return _table(head, "l l r r r r r r r l", _rows(results, names, cells, 6)) + _failures(results, names)
+
+
+def _connections(results: Results) -> str:
+    def cells(peer: str, name: str, summary: Summary) -> list[str]:
+        return [
+            number(summary.median("connection_rate") or summary.median("open_rate")),
+            _milliseconds(summary, "latency_us"),
+            number(summary.median(CONNECTION_CPU)),
+            _ratio(results, peer, name, CONNECTION_CPU),
+            number(summary.median("kb_per_connection")),
+            number(summary.median("idle_cpu_percent")),
+        ]
+
+    head = (
+        "scenario|peer|connections a second|time of one p50 / p99, ms|broker CPU of one, us|RabbitMQ / this|"
+        "KB each, memory reused|CPU while idle, %|others, CPUs|runs"
+    )
+    names = [name for name in _measured(results) if name in CONNECTION_SCENARIOS]
+    if not names:
+        return ""
+    return _table(head, "l l r r r r r r r l", _rows(results, names, cells, 6)) + _failures(results, names)
+
+
+def _rows(
+    results: Results, names: list[str], cells: Callable[[str, str, Summary], list[str]], cell_count: int
+) -> Iterable[list[str]]:
+    """A row a scenario and peer: its cells, how busy others kept the machine, how many runs count, what failed."""
+    for name in names:
+        title = f"**{name}** {SCENARIOS[name].what}"
+        for peer in results.versions:
+            summary = results.summary(peer, name)
+            if not summary.run_count:
+                continue
+            figures = cells(peer, name, summary) if summary.counted else ["failed", *[""] * (cell_count - 1)]
+            yield [title, peer, *figures, number(summary.median("other_cpus")), _counted(summary)]
+            title = ""
+
+
+def _counted(summary: Summary) -> str:
+    text = f"{len(summary.counted)} of {summary.run_count}"
+    if summary.noisy:
+        text += ", noisy"
+    if summary.failures:
+        text += "; failures below"
+    return text
+
+
+def _failures(results: Results, names: list[str]) -> str:
+    """What went wrong, in the words of amqpload or of the broker; a list, as it may be long."""
+    failed = [
+        f"* **{name}**, {peer}: {message}"
+        for name in names
+        for peer in results.versions
+        for message in results.summary(peer, name).failures
+    ]
+    return "\n".join(["", "", "Failed:", "", *failed]) if failed else ""
+
+
+def _rate(summary: Summary) -> str:
+    consumed = number(summary.median("consume_rate"))
+    if summary.median("publish_cpu_us") is not None:
+        return f"in {number(summary.median('publish_rate'))}, out {consumed}"
+    return consumed if summary.median("consume_rate") else number(summary.median("publish_rate"))
+
+
+def _milliseconds(summary: Summary, histogram: str) -> str:
+    p50, p99 = summary.median(f"{histogram}.p50"), summary.median(f"{histogram}.p99")
+    return "" if p50 is None or p99 is None else f"{number(p50 / 1e3)} / {number(p99 / 1e3)}"
+
+
+def _ratio(results: Results, peer: str, scenario: str, figure: str) -> str:
+    return "" if peer == RABBITMQ else _times(results.cpu_ratio(RABBITMQ, peer, scenario, figure))
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{number(ratio)} x"
+
+
+def _life_cycle(results: Results) -> str:
+    def row(peer: str) -> list[str]:
+        cycles = [cycle for cycle in results.life_cycles if cycle.peer == peer]
+        good = [cycle for cycle in cycles if not cycle.message]
+        starts = [cycle.ready_ms for cycle in good if cycle.ready_ms is not None]
+        unclean = [cycle.stop_status for cycle in good if cycle.stop_status != 0]
+        remarks = list(dict.fromkeys(f"failed: {cycle.message}" for cycle in cycles if cycle.message))
+        remarks += [f"{len(unclean)} stops ended with {unclean}"] if unclean else []
+        return [
+            peer,
+            number(median([*starts])) + (f" ({number(min(starts))} to {number(max(starts))})" if starts else ""),
+            number(results.life(peer, "stop_s")),
+            number(results.life(peer, "idle_rss_mb")),
+            number(results.life(peer, "kb_per_connection")),
+            "; ".join([f"{len(good)} of {len(cycles)}", *remarks]),
+        ]
+
+    peers = [peer for peer in results.versions if any(cycle.peer == peer for cycle in results.life_cycles)]
+    head = "peer|start, ms (range)|clean stop, s|idle RSS, MB|KB an idle connection, the first 1,000|starts"
+    return _table(head, "l r r r r l", map(row, peers)) if peers else ""
+
+
+def _disk(results: Results) -> str:
+    rows = []
+    for what in dict.fromkeys(sync.what for sync in results.syncs):
+        p50, p99 = zip(*((sync.p50_us, sync.p99_us) for sync in results.syncs if sync.what == what), strict=True)
+        rows.append([what, *(f"{number(median([*us]))} ({number(min(us))} to {number(max(us))})" for us in (p50, p99))])
+    return _table("sync|p50, us (range over the probes)|p99, us", "l r r", rows) if rows else ""
+
+
+def _machine(results: Results) -> str:
+    lines = [f"* {name}: {value}" for name, value in results.machine.items()]
+    lines += [f"* {peer}: {version}; confirms {results.confirms[peer]}" for peer, version in results.versions.items()]
+    busy = [run.figures["other_cpus"] for run in results.runs if "other_cpus" in run.figures]
+    if busy:
+        noisy = sum(cpus >= QUIET_BELOW_CPUS for cpus in busy)
+        lines.append(
+            f"* others used {number(median(busy))} CPUs (median, at most {number(max(busy))}); in {noisy} of "
+            f"{len(busy)} runs it was {QUIET_BELOW_CPUS:g} or more, and such a run counts only where a scenario has no "
+            "quieter one"
+        )
+    return "\n".join([*lines, f"* command: `{results.command}`"])
+
+
+def _measured(results: Results) -> list[str]:
+    return [name for name in SCENARIOS if any(run.scenario == name for run in results.runs)]
+
+
+def _table(head: str, alignment: str, rows: Iterable[list[str]]) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+    ruler = "|".join("-:" if side == "r" else "-" for side in alignment.split())
+    return "\n".join([line(head.split("|")), f"|{ruler}|", *map(line, rows)])

@@ -1,0 +1,1 @@
+"""Dialogues over a real socket that pin what a client observes, to the letter of RabbitMQ's replies."""

@@ -1,0 +1,1 @@
+"""What tests share: a peer that speaks raw AMQP over a socket, and brokers to speak to."""

@@ -1,0 +1,93 @@
+"""The rules of the house that no linter knows."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "amqpd").rglob("*.py"))
+COMPILED: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["amqpd"]["compiled"]
+
+LINES_MAX = 500
+# Module -> why it is longer.
+LONG_MODULES: dict[str, str] = {}
+
+# Start of a module's path -> why it may import inside a function.
+LAZY_IMPORTERS = {
+    "amqpd/_build.py": "mypyc and setuptools are loaded only in the child that compiles",
+    "amqpd/cli/": "a command loads what it needs, so that --help and completion start at once",
+}
+
+TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", "amqpd", "tests", "interop", "docs"}
+
+ISSUE_LINK = re.compile(r"https?://\S+/issues/\d+")
+
+
+def source(module: str) -> str:
+    return (ROOT / module).read_text(encoding="utf-8")
+
+
+def lazy_imports(module: str) -> Iterator[int]:
+    """The lines of imports inside functions."""
+    for function in ast.walk(ast.parse(source(module))):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from (node.lineno for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_can_be_read_in_one_sitting(module: str) -> None:
+    lines = len(source(module).splitlines())
+    if module in LONG_MODULES:
+        assert lines > LINES_MAX, "no longer an exception: take it off the list"
+    else:
+        assert lines <= LINES_MAX, "split it by noun, or list it in LONG_MODULES with a reason"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_says_what_it_owns(module: str) -> None:
+    tree = ast.parse(source(module))
+    assert not tree.body or ast.get_docstring(tree), "the module docstring is missing"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_at_the_top(module: str) -> None:
+    if not module.startswith(tuple(LAZY_IMPORTERS)):
+        assert list(lazy_imports(module)) == [], "an import inside a function hides a dependency"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_todo_names_an_issue(module: str) -> None:
+    loose = [line for line in source(module).splitlines() if "TODO" in line and not ISSUE_LINK.search(line)]
+    assert loose == []
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_compiled_module_is_marked_hot(module: str) -> None:
+    assert re.search(r"^# HOT\b", source(module), re.MULTILINE), "what is compiled opens with its `# HOT` plan"
+
+
+def test_no_utils() -> None:
+    assert [module for module in MODULES if Path(module).name in ("utils.py", "util.py", "helpers.py")] == []
+
+
+def test_exceptions_name_modules_that_exist() -> None:
+    assert set(LONG_MODULES) <= set(MODULES)
+    assert [start for start in LAZY_IMPORTERS if not any(module.startswith(start) for module in MODULES)] == []
+
+
+def test_no_shared_objects_in_the_tree() -> None:
+    assert [str(path) for pattern in ("*.so", "*.pyd") for path in (ROOT / "amqpd").rglob(pattern)] == []
+
+
+def test_top_level_holds_only_what_belongs_there() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    names = {file.split("/")[0] for file in files}
+    assert {name for name in names if not name.startswith(".")} - TOP_LEVEL == set()
