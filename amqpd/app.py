@@ -1,9 +1,10 @@
 """The composition root: from settings to a running broker. The only module that knows every part."""
 
 import logging
+import os
 import signal
 import socket
-import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -14,7 +15,7 @@ from amqpd.broker.broker import Broker
 from amqpd.broker.ids import RandomIds
 from amqpd.broker.ports import Store, StoreFailed
 from amqpd.clock import SystemClock
-from amqpd.protocols.amqp091.connection import Tuning
+from amqpd.protocols.amqp091.handshake import Tuning
 from amqpd.server.lifecycle import Server
 from amqpd.server.listeners import listen
 from amqpd.settings import Settings
@@ -37,9 +38,9 @@ def run(settings: Settings) -> int:
     broker = Broker(store, RandomIds(), queue_window_bytes=settings.queue_window_bytes)
     try:
         recovery.restore(broker)
-    except recovery.SchemaTooNew as error:
+    except recovery.UnusableStore as error:
         store.close()
-        raise StartError(f"the data directory {settings.data_dir} {error}; start that version, or use another directory") from error
+        raise StartError(f"the data directory {settings.data_dir} {error}; use another directory") from error
     server = Server(broker, sockets, _tuning(settings), SystemClock(), settings.max_connections)
     return anyio.run(_serve, server, settings, backend=settings.backend)
 
@@ -61,7 +62,8 @@ def _listen(settings: Settings) -> list[socket.socket]:
             for sock in sockets:
                 sock.close()
             raise StartError(
-                f"cannot listen on {host}:{port}: {error.strerror}; is another broker running? --port 0 picks a free port"
+                f"cannot listen on {host}:{port}: {error.strerror}; is another broker running? "
+                "--port 0 picks a free port"
             ) from error
         port = sockets[0].getsockname()[1]
     return sockets
@@ -87,28 +89,30 @@ def _tuning(settings: Settings) -> Tuning:
 
 
 async def _serve(server: Server, settings: Settings) -> int:
-    code = 0
+    """Serve until a signal or a failed store; the exit code. A second signal ends the process where it stands."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with anyio.create_task_group() as group:
-
-            async def stop_on_signal() -> None:
-                count = 0
-                async for number in signals:
-                    count += 1
-                    if count > 1:
-                        sys.exit(1)
-                    logger.info("%s: stopping", signal.Signals(number).name)
-                    group.cancel_scope.cancel()
-
-            group.start_soon(stop_on_signal)
+            serving = anyio.CancelScope()
+            group.start_soon(_stop_on_signal, signals, serving)
             _say_ready(server, settings)
+            code = 0
             try:
-                await server.run()
+                with serving:
+                    await server.run()
             except StoreFailed as error:
                 logger.critical("%s: the broker stops, because it could not keep a promise any more", error)
                 code = 1
             group.cancel_scope.cancel()
     return code
+
+
+async def _stop_on_signal(signals: AsyncIterator[signal.Signals], serving: anyio.CancelScope) -> None:
+    async for number in signals:
+        if serving.cancel_called:
+            logger.warning("%s again: ended at once", number.name)
+            os._exit(1)
+        logger.info("%s: stopping", number.name)
+        serving.cancel()
 
 
 def _say_ready(server: Server, settings: Settings) -> None:
@@ -123,5 +127,3 @@ def _addresses(server: Server) -> list[tuple[str, int]]:
 
 def _url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-

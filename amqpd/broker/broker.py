@@ -1,7 +1,8 @@
-"""The broker: virtual hosts, users, live connections, and the turn they share. The object that adapters and management talk to."""
+"""The broker: virtual hosts, users, live connections, and the turn they share. The object that adapters and management
+talk to."""
 
 from amqpd import limits
-from amqpd.broker.ids import Ids
+from amqpd.broker.ids import Ids, QueueNumbers
 from amqpd.broker.journal import Journal
 from amqpd.broker.ports import Store
 from amqpd.broker.turn import Turn
@@ -23,10 +24,11 @@ class Broker:
         self.users.add(guest())
         self.vhosts: dict[str, VirtualHost] = {}
         self.queue_window_bytes = queue_window_bytes
+        self.queue_numbers = QueueNumbers()
         self.add_vhost("/")
 
     def add_vhost(self, name: str) -> VirtualHost:
-        vhost = VirtualHost(name, self.turn, self.ids, self.queue_window_bytes)
+        vhost = VirtualHost(name, self.turn, self.ids, self.queue_numbers, self.queue_window_bytes)
         self.vhosts[name] = vhost
         return vhost
 

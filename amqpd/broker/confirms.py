@@ -1,6 +1,7 @@
 """Publisher confirms of one channel: which publishes wait for which ticket, neighbours folded into one multiple ack.
 
-Rules: RabbitMQ, "Publisher Confirms". Sequence numbers count from 1; confirms go out in their order, so that a run of them is one frame.
+Rules: RabbitMQ, "Publisher Confirms". Sequence numbers count from 1; confirms go out in their order, so that a run of
+them is one frame.
 """
 # HOT. `record` runs for every publish on a confirming channel; a run of publishes with one ticket is one entry.
 

@@ -1,6 +1,8 @@
-"""Whether a second declaration asks for what is there already (AMQP 0-9-1: exchange.declare and queue.declare, "equivalent").
+"""Whether a second declaration asks for what is there already (AMQP 0-9-1: exchange.declare and queue.declare,
+"equivalent").
 
-Texts: RabbitMQ's. Of an exchange the alternate must be the same, of a queue every ``x-`` argument; integers of any width are
+Texts: RabbitMQ's. Of an exchange the alternate must be the same, of a queue every ``x-`` argument; integers of any
+width are
 equal when their values are.
 """
 
@@ -30,7 +32,12 @@ def check_queue(vhost: str, current: Queue, durable: bool, auto_delete: bool, ar
     what = f"queue '{current.name}' in vhost '{vhost}'"
     _check_flag("durable", what, durable, current.durable)
     _check_flag("auto_delete", what, auto_delete, current.auto_delete)
-    _check_arguments(what, {name for name in {**arguments, **current.arguments} if name.startswith("x-")}, arguments, current.arguments)
+    _check_arguments(
+        what,
+        {name for name in {**arguments, **current.arguments} if name.startswith("x-")},
+        arguments,
+        current.arguments,
+    )
 
 
 def _check_flag(name: str, what: str, received: bool, current: bool) -> None:

@@ -18,3 +18,14 @@ class RandomIds:
 
     def unique(self) -> str:
         return base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+
+
+class QueueNumbers:
+    """The next number for a queue in the store; one counter for all virtual hosts, and none is used twice."""
+
+    def __init__(self) -> None:
+        self.next = 1
+
+    def take(self) -> int:
+        self.next += 1
+        return self.next - 1

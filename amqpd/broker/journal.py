@@ -1,7 +1,9 @@
 """The open batch: what this turn and those before it changed and no commit holds yet. Tickets number the batches.
 
-``put`` and ``delete`` add plain operations; queues enlist themselves and hand theirs over when the batch is sealed, so that what was
-acked before is never written. One batch is with the store at a time; what comes meanwhile becomes the next one, together.
+``put`` and ``delete`` add plain operations; queues enlist themselves and hand theirs over when the batch is sealed, so
+that what was
+acked before is never written. One batch is with the store at a time; what comes meanwhile becomes the next one,
+together.
 """
 # HOT. `enlist` runs once a queue and batch, `seal` once a turn. Bench: tests/bench, scenarios D and D-only.
 
@@ -88,6 +90,12 @@ class Journal:
             if not waiter.on_durable(completed):
                 self.waiters.append(waiter)
         return True
+
+    def newest(self) -> int:
+        """The ticket that holds everything so far."""
+        if self.ops or self.queues:
+            return self.ticket
+        return self.ticket - 1 if self.busy else 0
 
     def is_idle(self) -> bool:
         """Whether nothing is open and nothing is with the store."""

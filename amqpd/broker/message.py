@@ -1,6 +1,7 @@
 """A message as a queue holds it: one object, the content opaque.
 
-The content is kept as the content frames it arrived in (header frame, body frames), because a delivery on a channel of the same
+The content is kept as the content frames it arrived in (header frame, body frames), because a delivery on a channel of
+the same
 number then needs no other bytes: docs/decisions/0002. Facts the broker decides by are lifted out by ``properties.py``.
 """
 # HOT. One object a message and queue; no work in the constructor.
@@ -20,7 +21,8 @@ class Message:
 
     ``content``: content header frame and body frames, as received on channel number ``channel``.
     ``address``: exchange and routing key as two short strings, then a frame-end octet: the tail of deliver and get-ok.
-    ``position``: the queue's own ever-growing number, kept for life. ``stored``: belongs on disk (persistent, in a durable
+    ``position``: the queue's own ever-growing number, kept for life. ``stored``: belongs on disk (persistent, in a
+    durable
     queue). ``settled``: acked, rejected or purged. ``segment``: where it is on disk, once its batch was sealed.
     ``consumer``: who has it unacked.
     """

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 class Owner(Waiter):
-    """One connection's property: queues that end with it. ``name`` is for logs (``127.0.0.1:4711 -> 127.0.0.1:5672``)."""
+    """One connection's property: queues that end with it. ``name`` is for logs (``127.0.0.1:4711 ->
+    127.0.0.1:5672``)."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -20,10 +20,12 @@ NEXT_QUEUE_KEY: Final = b"next-queue-id"
 
 
 def encode(value: object) -> bytes:
+    """As compact JSON."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def decode(value: bytes) -> Any:  # noqa: ANN401 - JSON is what it is
+def decode(value: bytes) -> Any:
+    """From JSON."""
     return json.loads(value)
 
 
@@ -45,6 +47,7 @@ def _digest(identity: bytes) -> bytes:
 
 
 def exchange_value(vhost: str, exchange: Exchange) -> bytes:
+    """All of an exchange but its bindings."""
     return encode(
         {
             "vhost": vhost,
@@ -58,6 +61,7 @@ def exchange_value(vhost: str, exchange: Exchange) -> bytes:
 
 
 def queue_value(vhost: str, queue: Queue) -> bytes:
+    """All of a queue but its messages and bindings."""
     return encode(
         {
             "vhost": vhost,
@@ -70,6 +74,7 @@ def queue_value(vhost: str, queue: Queue) -> bytes:
 
 
 def binding_value(vhost: str, binding: Binding) -> bytes:
+    """All of a binding."""
     return encode(
         {
             "vhost": vhost,
@@ -88,10 +93,11 @@ def table_to_json(table: Table) -> list[list[Any]]:
 
 
 def table_from_json(rows: list[list[Any]]) -> Table:
+    """The table that ``table_to_json`` was given."""
     return {name: Field(kind, _value_from_json(kind, value)) for name, kind, value in rows}
 
 
-def _value_to_json(field: Field) -> Any:  # noqa: ANN401
+def _value_to_json(field: Field) -> Any:
     value = field.value
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
@@ -102,7 +108,7 @@ def _value_to_json(field: Field) -> Any:  # noqa: ANN401
     return value
 
 
-def _value_from_json(kind: str, value: Any) -> Any:  # noqa: ANN401
+def _value_from_json(kind: str, value: Any) -> Any:
     match kind:
         case "x":
             return base64.b64decode(value)

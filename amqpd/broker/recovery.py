@@ -13,18 +13,21 @@ from amqpd.broker.vhost import VirtualHost
 logger = logging.getLogger("amqpd.recovery")
 
 
-class SchemaTooNew(Exception):
-    """The store was written by a newer amqpd."""
+class UnusableStore(Exception):
+    """The store was written by a newer amqpd, or by something else."""
 
 
 def check_schema(store: Store) -> bool:
-    """Whether the store has a schema, that is, was used before. Raises SchemaTooNew."""
+    """Whether the store has a schema, that is, was used before. Raises UnusableStore."""
     value = store.read(META, records.SCHEMA_KEY)
     if value is None:
         return False
-    version = records.decode(value)
+    try:
+        version = int(records.decode(value))
+    except ValueError as error:
+        raise UnusableStore(f"has a schema version that cannot be read: {value[:40]!r}") from error
     if version > records.SCHEMA_VERSION:
-        raise SchemaTooNew(
+        raise UnusableStore(
             f"was written by a newer amqpd (its schema is {version}, this one reads up to {records.SCHEMA_VERSION})"
         )
     return True
@@ -47,9 +50,7 @@ def restore(broker: Broker) -> None:
             internal=fact["internal"],
             arguments=records.table_from_json(fact["arguments"]),
         )
-    next_queue_id = records.decode(store.read(META, records.NEXT_QUEUE_KEY) or b"1")
-    for vhost in broker.vhosts.values():
-        vhost.next_queue_id = next_queue_id
+    broker.queue_numbers.next = records.decode(store.read(META, records.NEXT_QUEUE_KEY) or b"1")
     for _, value in store.scan(QUEUES, b""):
         _restore_queue(broker, store, records.decode(value))
     for _, value in store.scan(BINDINGS, b""):
@@ -64,7 +65,8 @@ def _restore_queue(broker: Broker, store: Store, fact: dict[str, object]) -> Non
     vhost = _vhost(broker, str(fact["vhost"]))
     queue_id = fact["id"]
     rows = fact["arguments"]
-    assert isinstance(queue_id, int) and isinstance(rows, list)
+    assert isinstance(queue_id, int)
+    assert isinstance(rows, list)
     queue = ClassicQueue(
         str(fact["name"]),
         queue_id,

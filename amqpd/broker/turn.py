@@ -1,4 +1,5 @@
-"""A turn's loose ends: queues to pump, channels that owe confirms, the batch to seal (docs/architecture.md, "A turn")."""
+"""A turn's loose ends: queues to pump, channels that owe confirms, the batch to seal (docs/architecture.md, "A
+turn")."""
 # HOT. Runs once a turn over what the turn touched.
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Turn:
-    """One per broker. Whoever changes something in a turn leaves a note here; ``finish`` acts on them, in a fixed order."""
+    """One per broker. Whoever changes something in a turn leaves a note here; ``finish`` acts on them, in a fixed
+    order."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal

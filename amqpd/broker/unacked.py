@@ -26,7 +26,7 @@ class Unacked:
         """The delivery ``tag``, which is forgotten. Raises PreconditionFailed when there is none."""
         message = self.by_tag.pop(tag, None)
         if message is None:
-            raise PreconditionFailed(f"unknown delivery tag {tag}")
+            raise PreconditionFailed(f"unknown delivery tag {tag & 0xFFFFFFFFFFFFFFFF}")
         return message
 
     def take_up_to(self, tag: int) -> list[Message]:
@@ -45,7 +45,7 @@ class Unacked:
             tags.extend(self.by_tag)
             return tags
         if tag not in self.by_tag:
-            raise PreconditionFailed(f"unknown delivery tag {tag}")
+            raise PreconditionFailed(f"unknown delivery tag {tag & 0xFFFFFFFFFFFFFFFF}")
         for known in self.by_tag:
             tags.append(known)
             if known == tag:

@@ -24,7 +24,8 @@ class Users:
         self._by_name[user.name] = user
 
     def authenticate(self, name: str, password: bytes, *, is_loopback: bool) -> User | None:
-        """The user, or None: no such user, wrong password, and a place it may not come from look the same to the peer."""
+        """The user, or None: no such user, wrong password, and a place it may not come from look the same to the
+        peer."""
         user = self._by_name.get(name)
         expected = user.password.encode() if user else b""
         is_right = hmac.compare_digest(expected, password)
@@ -34,4 +35,5 @@ class Users:
 
 
 def guest() -> User:
+    """RabbitMQ's first user."""
     return User("guest", "guest", loopback_only=True, tags=("administrator",))

@@ -1,6 +1,8 @@
-"""One virtual host: its exchanges, queues and bindings, and the standard's rules for declaring, binding and deleting them.
+"""One virtual host: its exchanges, queues and bindings, and the standard's rules for declaring, binding and deleting
+them.
 
-Knows nothing of frames or disks: durable changes go to the journal as operations, and every method that makes one says which
+Knows nothing of frames or disks: durable changes go to the journal as operations, and every method that makes one says
+which
 ticket holds it. Rules: AMQP 0-9-1, classes exchange and queue; texts: RabbitMQ's.
 """
 
@@ -10,7 +12,7 @@ from amqpd.broker.consumers import Consumer
 from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.exchanges.registry import find_exchange_type
 from amqpd.broker.fields import TYPE_NAMES, Table
-from amqpd.broker.ids import Ids
+from amqpd.broker.ids import Ids, QueueNumbers
 from amqpd.broker.owner import Owner
 from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES
 from amqpd.broker.queues.base import Queue
@@ -33,14 +35,14 @@ PREDECLARED = (
 class VirtualHost:
     """``version`` grows with every change that may alter a routing decision: whoever remembers one compares it."""
 
-    def __init__(self, name: str, turn: Turn, ids: Ids, queue_window_bytes: int) -> None:
+    def __init__(self, name: str, turn: Turn, ids: Ids, numbers: QueueNumbers, queue_window_bytes: int) -> None:
         self.name = name
         self.turn = turn
         self.journal = turn.journal
         self.ids = ids
         self.queue_window_bytes = queue_window_bytes
         self.version = 0
-        self.next_queue_id = 1
+        self.numbers = numbers
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.bindings = Bindings()
@@ -125,7 +127,7 @@ class VirtualHost:
         source = self.exchanges[binding.source]
         source.check_binding(binding.key, binding.arguments)
         if not self.bindings.add(binding):
-            return self.journal.ticket if self._is_durable(binding) and not self.journal.is_idle() else 0
+            return self.journal.newest() if self._is_durable(binding) else 0
         source.add(binding)
         self.version += 1
         if not self._is_durable(binding):
@@ -194,8 +196,9 @@ class VirtualHost:
 
     def _locked(self, queue: Queue) -> ResourceLocked:
         return ResourceLocked(
-            f"cannot obtain exclusive access to locked queue '{queue.name}' in vhost '{self.name}'. It could be originally "
-            "declared on another connection or the exclusive property value does not match that of the original declaration."
+            f"cannot obtain exclusive access to locked queue '{queue.name}' in vhost '{self.name}'. "
+            "It could be originally declared on another connection or the exclusive property value does not match that "
+            "of the original declaration."
         )
 
     def declare_queue(
@@ -215,7 +218,7 @@ class VirtualHost:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
         queue = ClassicQueue(
             name,
-            self.next_queue_id,
+            self.numbers.take(),
             self.turn,
             arguments,
             durable=durable,
@@ -223,13 +226,12 @@ class VirtualHost:
             owner=owner if exclusive else None,
             window_bytes=self.queue_window_bytes,
         )
-        self.next_queue_id += 1
         self.queues[name] = queue
         self.version += 1
         if exclusive:
             owner.queues[name] = queue
         if queue.on_disk:
-            self.journal.put(META, records.NEXT_QUEUE_KEY, records.encode(self.next_queue_id))
+            self.journal.put(META, records.NEXT_QUEUE_KEY, records.encode(self.numbers.next))
             value = records.queue_value(self.name, queue)
             queue.created = self.journal.put(QUEUES, records.name_key(self.name, name), value)
         return queue
@@ -240,10 +242,10 @@ class VirtualHost:
         if queue is None:
             return 0, 0
         self._check_owner(queue, owner)
-        if if_unused and queue.consumers.all:
-            raise PreconditionFailed(f"queue '{name}' in vhost '{self.name}' in use")
         if if_empty and queue.ready_count > 0:
             raise PreconditionFailed(f"queue '{name}' in vhost '{self.name}' not empty")
+        if if_unused and queue.consumers.all:
+            raise PreconditionFailed(f"queue '{name}' in vhost '{self.name}' in use")
         count = queue.ready_count
         return count, self.remove_queue(queue)
 

@@ -32,6 +32,7 @@ class Adapter(Owner):
         self.stage = stage
         self.is_reading = True  # False: it has more than it may digest now, so its socket is left alone
         self.is_publisher = False  # it published, so that back-pressure concerns it
+        self.wants_tick = False  # the time that the last tick named has changed
         self.why = ""  # it left, for the log
         self.is_finished = False  # close the socket once the outbox is written
 

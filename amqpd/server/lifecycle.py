@@ -8,9 +8,10 @@ import anyio
 import anyio.lowlevel
 
 from amqpd.broker.broker import Broker
+from amqpd.broker.ports import StoreFailed
 from amqpd.clock import Clock
 from amqpd.protocols.adapter import Stage
-from amqpd.protocols.amqp091.connection import Tuning
+from amqpd.protocols.amqp091.handshake import Tuning
 from amqpd.server.listeners import Listener
 from amqpd.server.pump import pump
 from amqpd.server.reactor import Door, Reactor
@@ -76,11 +77,18 @@ class Server:
                 await self._turns()
             self.reactor.close()
             self.broker.stop()
-            while not self.broker.journal.is_idle():
-                self.broker.turn.finish()
-                await anyio.sleep(0.001)
+            await self._write_the_rest()
         finally:
             self.broker.journal.store.close()
+
+    async def _write_the_rest(self) -> None:
+        """The last batch. Raises StoreFailed when it cannot be written: nothing in it was promised to anybody."""
+        journal = self.broker.journal
+        while not journal.is_idle():
+            self.broker.turn.finish()
+            if journal.store.alarm():
+                raise StoreFailed(f"the last batch was not written: {journal.store.alarm()}")
+            await anyio.sleep(0.001)
 
     async def _turns(self) -> None:
         while self.reactor.turn_once(self.clock.now()):

@@ -6,7 +6,8 @@ import logging
 import socket
 
 from amqpd.broker.broker import Broker
-from amqpd.protocols.amqp091.connection import Connection, Tuning
+from amqpd.protocols.amqp091.connection import Connection
+from amqpd.protocols.amqp091.handshake import Tuning
 from amqpd.protocols.outbox import Outbox
 from amqpd.server.reactor import Door, Reactor
 
@@ -37,7 +38,8 @@ class Listener(Door):
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
-                    logger.error("a connection was not accepted: %s; raise the limit of open files", error.strerror)
+                    logger.error("connections are not accepted: %s; raise the limit of open files", error.strerror)
+                    self.reactor.pause(self.sock.fileno(), self)
                 return
             self._welcome(sock, peer)
 

@@ -1,6 +1,8 @@
-"""The reactor: sockets to adapters and back, in turns. One read of each ready socket, the broker's turn, one write to each touched one.
+"""The reactor: sockets to adapters and back, in turns. One read of each ready socket, the broker's turn, one write to
+each touched one.
 
-It polls its own poller, whose descriptor the event loop (asyncio or trio, through anyio) waits for: ``server/pump.py``. So a socket costs
+It polls its own poller, whose descriptor the event loop (asyncio or trio, through anyio) waits for:
+``server/pump.py``. So a socket costs
 no event-loop registration a read, and a turn sees every socket that is ready (docs/decisions/0003).
 """
 # HOT. Per turn and socket, not per message.  Bench: tests/bench, scenarios J-B (latency) and I (many connections).
@@ -27,6 +29,7 @@ logger = logging.getLogger("amqpd.server")
 
 READABLE: Final = 1  # EPOLLIN
 WRITABLE: Final = 4  # EPOLLOUT
+PAUSE_S: Final = 1.0  # of a listener when the process is out of descriptors
 LINGER_S: Final = 2.0  # for a peer to read our last words and close
 
 
@@ -42,6 +45,7 @@ class Link:
         self.interest = READABLE
         self.received_at = now
         self.sent_at = now
+        self.timer = 0  # the number of its timer that counts; earlier ones are stale
         self.is_lingering = False  # all is said: only the peer's end of the stream is waited for
         self.is_closed = False
 
@@ -69,6 +73,8 @@ class Reactor:
         self.timer_count = 0
         self.held_back: set[int] = set()  # publishers that are not read while the journal is overloaded
         self.is_holding_back = False
+        self.paused: dict[int, Door] = {}  # doors that have no use before something is closed, or PAUSE_S is over
+        self.paused_until = 0.0
         self.alarm = ""
         self.ready: deque[int] = deque()  # readable sockets that this turn had no room for
 
@@ -79,8 +85,21 @@ class Reactor:
         self.poller.register(descriptor, READABLE)
 
     def unwatch(self, descriptor: int) -> None:
+        self.paused.pop(descriptor, None)
         if self.doors.pop(descriptor, None) is not None:
             self.poller.unregister(descriptor)
+
+    def pause(self, descriptor: int, door: Door) -> None:
+        """Leave a door alone for a while: it is readable, but nothing can be done about it."""
+        self.unwatch(descriptor)
+        self.paused[descriptor] = door
+        self.paused_until = self.now + PAUSE_S
+
+    def _resume_doors(self) -> None:
+        paused = self.paused
+        self.paused = {}
+        for descriptor, door in paused.items():
+            self.watch(descriptor, door)
 
     def add(self, sock: socket.socket, adapter: Adapter) -> None:
         key = sock.fileno()
@@ -93,6 +112,7 @@ class Reactor:
 
     def schedule(self, link: Link, at: float) -> None:
         self.timer_count += 1
+        link.timer = self.timer_count
         heapq.heappush(self.timers, (at, self.timer_count, link))
 
     def close(self) -> None:
@@ -123,6 +143,8 @@ class Reactor:
             self._receive()
         if self.timers and self.timers[0][0] <= now:
             self._tick()
+        if self.paused and self.paused_until <= now:
+            self._resume_doors()
         return self._finish() or worked
 
     def _receive(self) -> None:
@@ -177,8 +199,8 @@ class Reactor:
     def _tick(self) -> None:
         timers = self.timers
         while timers and timers[0][0] <= self.now:
-            _, _, link = heapq.heappop(timers)
-            if link.is_closed:
+            _, number, link = heapq.heappop(timers)
+            if link.is_closed or link.timer != number:
                 continue
             if link.is_lingering:
                 self._close(link)
@@ -188,7 +210,8 @@ class Reactor:
 
     def next_timer(self) -> float:
         """When the next timer is due; far away when there is none."""
-        return self.timers[0][0] if self.timers else self.now + 3600.0
+        at = self.timers[0][0] if self.timers else self.now + 3600.0
+        return min(at, self.paused_until) if self.paused else at
 
     # -- out --
 
@@ -200,6 +223,9 @@ class Reactor:
             for piece in outbox.take():
                 if piece:
                     unsent.append(piece)
+        if link.adapter.wants_tick:
+            link.adapter.wants_tick = False
+            self.schedule(link, link.adapter.tick(self.now, link.received_at, link.sent_at))
         sent_any = False
         while unsent:
             try:
@@ -271,7 +297,8 @@ class Reactor:
     # -- the end --
 
     def _linger(self, link: Link) -> None:
-        """Everything is said. Close our half, and wait a little for the peer to close its own, or it might never read the rest."""
+        """Everything is said. Close our half, and wait a little for the peer to close its own, or it might never read
+        the rest."""
         if link.is_lingering:
             return
         link.is_lingering = True
@@ -295,6 +322,8 @@ class Reactor:
         self.held_back.discard(link.key)
         self.poller.unregister(link.key)
         link.sock.close()
+        if self.paused:
+            self._resume_doors()
         link.adapter.receive_eof()
         logger.info("%s: left: %s", link.adapter.name, link.adapter.why or "no reason known")
 

@@ -1,10 +1,10 @@
 """The committer: one thread that writes batches, one transaction and one fsync each, and reports their tickets.
 
-A full disk is waited out: the batch is tried again until there is room, meanwhile ``alarm`` says why nothing is confirmed. Any other
+A full disk is waited out: the batch is tried again until there is room, meanwhile ``alarm`` says why nothing is
+confirmed. Any other
 failure of the disk ends the promise, and so the broker: ``completed`` raises StoreFailed.
 """
 
-import errno
 import logging
 import os
 import threading
@@ -16,14 +16,17 @@ from amqpd.broker.ports import Op, StoreFailed
 logger = logging.getLogger("amqpd.store")
 
 RETRY_S: Final = 0.5  # between tries while the disk is full
-_FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Committer:
-    """``write`` makes a list of operations durable, in this object's thread, and raises when it cannot."""
+    """``write`` makes a list of operations durable, in this object's thread, and raises when it cannot.
 
-    def __init__(self, write: Callable[[list[Op]], None]) -> None:
+    ``is_full_disk`` says whether such an error only means that there is no room now.
+    """
+
+    def __init__(self, write: Callable[[list[Op]], None], is_full_disk: Callable[[Exception], bool]) -> None:
         self._write = write
+        self._is_full_disk = is_full_disk
         self._work: list[tuple[int, list[Op]]] = []
         self._is_closing = False
         self._wanted = threading.Condition()
@@ -81,7 +84,7 @@ class Committer:
             try:
                 self._write(ops)
             except Exception as error:
-                if not _is_full_disk(error):
+                if not self._is_full_disk(error):
                     raise
                 if not self.alarm:
                     logger.error("the disk is full (%s): publishers wait until there is room", error)
@@ -102,9 +105,3 @@ class Committer:
             os.write(self._wake_write_fd, b"\0")
         except BlockingIOError:
             pass  # it is awake already
-
-
-def _is_full_disk(error: Exception) -> bool:
-    """py-lmdb has no class for an errno of its own, but keeps its text."""
-    text = str(error)
-    return any(os.strerror(number) in text for number in _FULL_DISK) or getattr(error, "errno", 0) in _FULL_DISK

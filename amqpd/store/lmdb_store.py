@@ -1,9 +1,11 @@
 """The store on disk: one LMDB environment for what must last, one without syncs for what is only paged out of memory.
 
-One process at a time has a data directory; a lock file says which. Layout of the directory: ``lock``, ``store/`` and ``scratch/``, the
+One process at a time has a data directory; a lock file says which. Layout of the directory: ``lock``, ``store/`` and
+``scratch/``, the
 latter emptied at start. Sources: LMDB's and py-lmdb's documentation (format version, map size, threads).
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -19,6 +21,8 @@ from amqpd.store.committer import Committer
 
 MAP_BYTES: Final = 1 << 30  # to start with; address space, not memory or disk
 MAP_GROWTH: Final = 2
+PROBE_BYTES: Final = 1 << 20  # a disk with less room than this is full
+FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LMDB_FORMAT: Final = 0  # lmdb 0.9's, which every LMDB tool reads; py-lmdb 3 also has 1.0's, and neither reads the other
 
 
@@ -39,7 +43,7 @@ class LmdbStore(Store):
         except (lmdb.Error, OSError) as error:
             os.close(self._lock_file)
             raise DataDirectoryError(f"cannot open the store in {directory}: {error}") from error
-        self._committer = Committer(self._write)
+        self._committer = Committer(self._write, self._is_full_disk)
 
     def commit(self, ticket: int, ops: list[Op]) -> None:
         self._committer.submit(ticket, ops)
@@ -76,6 +80,25 @@ class LmdbStore(Store):
             self._scratch.write(scratch)
         if len(scratch) < len(ops):
             self._main.write([op for op in ops if op[0] & ~CLEAR != SCRATCH] if scratch else ops)
+
+    def _is_full_disk(self, error: Exception) -> bool:
+        """LMDB reports a write that was cut short, which is how a disk fills up, as an I/O error: ask for room to
+        know."""
+        if not isinstance(error, lmdb.Error | OSError):
+            return False
+        probe = self.directory / "probe"
+        try:
+            descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                # As far out as the data file's end, so that a limit on file sizes shows too.
+                os.posix_fallocate(descriptor, (self.directory / "store" / "data.mdb").stat().st_size, PROBE_BYTES)
+            finally:
+                os.close(descriptor)
+        except OSError as trouble:
+            return trouble.errno in FULL_DISK
+        finally:
+            probe.unlink(missing_ok=True)
+        return any(os.strerror(number) in str(error) for number in FULL_DISK)
 
 
 class _Environment:

@@ -1,4 +1,5 @@
-"""The reference store: tables as dictionaries, durable as long as the process. ``amqpd serve --memory`` runs on it, and most tests."""
+"""The reference store: tables as dictionaries, durable as long as the process. ``amqpd serve --memory`` runs on it,
+and most tests."""
 
 from collections.abc import Iterator
 

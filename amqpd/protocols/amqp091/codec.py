@@ -1,6 +1,7 @@
 """Methods between bytes and arguments by name, for everything that is not per message.
 
-pamqp has the standard's schema: which class and method ids there are, their arguments and types. The bytes are read and written
+pamqp has the standard's schema: which class and method ids there are, their arguments and types. The bytes are read
+and written
 here, because pamqp refuses names that RabbitMQ takes, changes the types in tables, and bounds nothing.
 """
 
@@ -13,7 +14,6 @@ from amqpd.protocols.amqp091 import tables
 from amqpd.protocols.amqp091.constants import (
     ACCESS_REQUEST,
     ACCESS_REQUEST_OK,
-    EXCHANGE_UNBIND_OK,
     FRAME_METHOD,
 )
 
@@ -38,7 +38,7 @@ class Method:
     schema: Schema
     arguments: dict[str, Any]
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - as wide as the standard
+    def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
 
 
@@ -84,6 +84,7 @@ _SIZES: Final = {"octet": 1, "short": 2, "long": 4, "longlong": 8, "timestamp": 
 
 
 def find_schema(method: int) -> Schema | None:
+    """None for a method that does not exist."""
     return SCHEMAS.get(method)
 
 
@@ -129,7 +130,7 @@ def _check(data: bytes, end: int) -> None:
         raise MalformedMethod("an argument ends beyond its frame")
 
 
-def encode(method: int, **arguments: Any) -> bytes:  # noqa: ANN401
+def encode(method: int, **arguments: Any) -> bytes:
     """The payload of a method frame. Arguments that are not given are 0, false or empty."""
     parts = [method.to_bytes(4, "big")]
     octet, bits = 0, 0
@@ -149,7 +150,7 @@ def encode(method: int, **arguments: Any) -> bytes:  # noqa: ANN401
     return b"".join(parts)
 
 
-def _write(domain: str, value: Any) -> bytes:  # noqa: ANN401
+def _write(domain: str, value: Any) -> bytes:
     if domain in _SIZES:
         return int(value or 0).to_bytes(_SIZES[domain], "big")
     if domain == "table":
@@ -159,11 +160,12 @@ def _write(domain: str, value: Any) -> bytes:  # noqa: ANN401
     return tables.write_longstr(value or b"")
 
 
-def method_frame(channel: int, method: int, **arguments: Any) -> bytes:  # noqa: ANN401
+def method_frame(channel: int, method: int, **arguments: Any) -> bytes:
     """A whole method frame."""
     payload = encode(method, **arguments)
     return frame(FRAME_METHOD, channel, payload)
 
 
 def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    """One frame, whole."""
     return kind.to_bytes(1, "big") + channel.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + b"\xce"

@@ -1,6 +1,8 @@
-"""The methods of a channel that are not per message: one short function each, from arguments to a call of the broker to a reply.
+"""The methods of a channel that are not per message: one short function each, from arguments to a call of the broker
+to a reply.
 
-Errors are raised by name (``amqpd.errors``) with RabbitMQ's texts; ``connection.py`` sends them. Rules: AMQP 0-9-1, classes channel,
+Errors are raised by name (``amqpd.errors``) with RabbitMQ's texts; ``connection.py`` sends them. Rules: AMQP 0-9-1,
+classes channel,
 access, exchange, queue, basic, confirm, tx, in that order.
 """
 
@@ -12,10 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from amqpd.broker.bindings import Binding
 from amqpd.broker.confirms import Confirms
 from amqpd.broker.consumers import Consumer
-from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.transactions import Transaction
-from amqpd.broker.vhost import VirtualHost
 from amqpd.errors import AccessRefused, NotAllowed, NotFound, NotImplementedByBroker, PreconditionFailed
 from amqpd.protocols.amqp091 import codec
 from amqpd.protocols.amqp091 import constants as c
@@ -36,7 +36,7 @@ def _command(method: int) -> Callable[[Command], Command]:
     return register
 
 
-def _reply(channel: Channel, method: codec.Method, durable_at: int = 0, **arguments: Any) -> None:  # noqa: ANN401
+def _reply(channel: Channel, method: codec.Method, durable_at: int = 0, **arguments: Any) -> None:
     """The ``-ok`` of ``method``, once the ticket ``durable_at`` is durable, unless the client does not want one."""
     if method.arguments.get("nowait"):
         return
@@ -65,14 +65,6 @@ def _check_not_default(*names: str) -> None:
 def _clean(name: str) -> str:
     """RabbitMQ takes line ends out of the names of what it makes."""
     return name.replace("\r", "").replace("\n", "")
-
-
-def get_publish_exchange(vhost: VirtualHost, name: str) -> Exchange:
-    """The exchange of a basic.publish. Raises NotFound, and AccessRefused for an internal one."""
-    exchange = vhost.get_exchange(name)
-    if exchange.internal:
-        raise AccessRefused(f"cannot publish to internal exchange '{name}' in vhost '{vhost.name}'")
-    return exchange
 
 
 # -- channel, access --
@@ -181,17 +173,21 @@ def queue_bind(channel: Channel, method: codec.Method) -> None:
     vhost = channel.connection.vhost
     name = _last_queue(channel, method["queue"])
     _check_not_default(method["exchange"])
-    vhost.get_queue(name, channel.connection)
     vhost.get_exchange(method["exchange"])
+    vhost.get_queue(name, channel.connection)
     _reply(channel, method, vhost.bind(_queue_binding(method, name)))
 
 
 @_command(c.QUEUE_UNBIND)
 def queue_unbind(channel: Channel, method: codec.Method) -> None:
     """A missing binding, queue or exchange is unbound already."""
+    vhost = channel.connection.vhost
     name = _last_queue(channel, method["queue"])
     _check_not_default(method["exchange"])
-    _reply(channel, method, channel.connection.vhost.unbind(_queue_binding(method, name)))
+    binding = _queue_binding(method, name)
+    if binding in vhost.bindings:
+        vhost.get_queue(name, channel.connection)
+    _reply(channel, method, vhost.unbind(binding))
 
 
 def _queue_binding(method: codec.Method, name: str) -> Binding:
@@ -220,8 +216,7 @@ def queue_delete(channel: Channel, method: codec.Method) -> None:
 
 
 def _open_ticket(channel: Channel, queue: Queue) -> int:
-    journal = channel.turn.journal
-    return journal.ticket if queue.on_disk and not journal.is_idle() else 0
+    return channel.turn.journal.newest() if queue.on_disk else 0
 
 
 # -- basic --
@@ -238,6 +233,8 @@ def basic_qos(channel: Channel, method: codec.Method) -> None:
         channel.activate_consumers()
     else:
         channel.prefetch = method["prefetch_count"]
+        channel.channel_prefetch = 0  # RabbitMQ: the later of the two kinds of limit lifts one of the channel
+        channel.activate_consumers()
     _reply(channel, method)
 
 

@@ -1,8 +1,11 @@
-"""A connection: handshake, tuning, frames to channels, errors to close methods, heartbeats, and the end (AMQP 0-9-1, 2.2.4 and class connection).
+"""A connection: handshake, tuning, frames to channels, errors to close methods, heartbeats, and the end (AMQP 0-9-1,
+2.2.4 and class connection).
 
-Owns what happens to channel 0 and to every frame that ``frames.digest`` does not take itself. Knows neither sockets nor clocks.
+Owns what happens to channel 0 and to every frame that ``frames.digest`` does not take itself. Knows neither sockets
+nor clocks.
 """
-# HOT. Compiled for its attributes, which frames.digest and Channel read for every message; its own methods run once a frame at most.
+# HOT. Compiled for its attributes, which frames.digest and Channel read for every message; its own methods run once a
+# frame at most.
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import i64
 
-from amqpd import __version__, limits
-from amqpd.broker.fields import Field, Table, boolean, longstr, table
+from amqpd import limits
+from amqpd.broker.fields import Table
 from amqpd.errors import (
     AmqpError,
     ChannelError,
@@ -22,31 +25,28 @@ from amqpd.errors import (
     ConnectionForced,
     FrameError,
     InternalError,
-    LoginRefused,
     NotAllowed,
-    NotFound,
-    NotImplementedByBroker,
     UnexpectedFrame,
 )
 from amqpd.protocols.adapter import Adapter, Stage
-from amqpd.protocols.amqp091 import codec, commands, sasl
+from amqpd.protocols.amqp091 import codec, commands, handshake, publishing
 from amqpd.protocols.amqp091.channel import Channel
 from amqpd.protocols.amqp091.constants import (
     ACCEPTED_HEADERS,
+    BASIC_CANCEL,
+    BASIC_DELIVER,
+    BASIC_GET_OK,
     BASIC_PUBLISH,
+    BASIC_RETURN,
     CHANNEL_CLOSE,
     CHANNEL_CLOSE_OK,
     CHANNEL_OPEN,
     CHANNEL_OPEN_OK,
-    CLASS_BASIC,
     CONNECTION_BLOCKED,
     CONNECTION_CLOSE,
     CONNECTION_CLOSE_OK,
     CONNECTION_OPEN,
-    CONNECTION_OPEN_OK,
-    CONNECTION_START,
     CONNECTION_START_OK,
-    CONNECTION_TUNE,
     CONNECTION_TUNE_OK,
     CONNECTION_UNBLOCKED,
     CONNECTION_UPDATE_SECRET,
@@ -73,63 +73,24 @@ CLOSING: Final = 5  # we sent connection.close: only its ok counts
 CLOSED: Final = 6
 STATE_NAMES: Final = ("header", "starting", "tuning", "opening", "running", "closing", "closed")
 
+CONTENT_METHODS: Final = (BASIC_PUBLISH, BASIC_RETURN, BASIC_DELIVER, BASIC_GET_OK)
 CLOSE_TIMEOUT_S: Final = 10.0  # for connection.close-ok
 FAILED_LOGIN_LINGER_S: Final = 1.0  # a pause, so that guessing passwords is slow
-
-
-class Tuning:
-    """What tune offers, and the bounds of one connection."""
-
-    def __init__(
-        self,
-        *,
-        channel_max: int = limits.CHANNELS_MAX,
-        frame_max: int = 131_072,
-        heartbeat_s: int = 60,
-        max_message_size: int = 134_217_728,
-        handshake_timeout_s: float = 10.0,
-    ) -> None:
-        self.channel_max = channel_max
-        self.frame_max = frame_max
-        self.heartbeat_s = heartbeat_s
-        self.max_message_size = max_message_size
-        self.handshake_timeout_s = handshake_timeout_s
-
-
-CAPABILITIES: Final[Table] = {
-    name: boolean(True)
-    for name in (
-        "publisher_confirms",
-        "exchange_exchange_bindings",
-        "basic.nack",
-        "consumer_cancel_notify",
-        "connection.blocked",
-        "consumer_priorities",
-        "authentication_failure_close",
-        "per_consumer_qos",
-        "direct_reply_to",
-    )
-}
-
-
-def server_properties() -> Table:
-    """What connection.start says of us: RabbitMQ's fields, so that clients that look at ``capabilities`` find theirs."""
-    return {
-        "capabilities": table(CAPABILITIES),
-        "cluster_name": longstr("amqpd"),
-        "copyright": longstr("The amqpd authors"),
-        "information": longstr("Licensed under the Apache License 2.0."),
-        "platform": longstr("Python"),
-        "product": longstr("amqpd"),
-        "version": longstr(__version__),
-    }
 
 
 class Connection(Adapter):
     """One AMQP 0-9-1 connection."""
 
     def __init__(
-        self, name: str, outbox: Outbox, stage: Stage, broker: Broker, tuning: Tuning, *, is_loopback: bool, now: float
+        self,
+        name: str,
+        outbox: Outbox,
+        stage: Stage,
+        broker: Broker,
+        tuning: handshake.Tuning,
+        *,
+        is_loopback: bool,
+        now: float,
     ) -> None:
         super().__init__(name, outbox, stage)
         self.broker = broker
@@ -138,8 +99,8 @@ class Connection(Adapter):
         self.is_loopback = is_loopback
         self.opened_at = now
         self.state = HEADER
-        self.state_since = now
-        self.ends_at = 0.0  # close the socket at this time, whatever the peer does; 0: not yet
+        self.ends_at = 0.0  # close the socket at this time, whatever the peer does; 0: not decided
+        self.linger_s = CLOSE_TIMEOUT_S  # from the first tick of a closing connection to that time
         self.deaf = False  # framing is lost: what still comes is thrown away
         # Input: chunks that are not whole frames yet.
         self.held: list[bytes] = []
@@ -203,19 +164,11 @@ class Connection(Adapter):
             return
         while True:
             try:
-                vhost = self._vhost
-                if vhost is not None and vhost.version != self.routes_version:
-                    self.routes.clear()
-                    self.routes_version = vhost.version
+                self._drop_stale_routes()
                 digest(self, buffer)
                 break
-            except ChannelException as error:
-                self._close_channel(error)
-            except ConnectionException as error:
-                self._fail(error)
-            except Exception:  # noqa: BLE001 - the edge: a fault of ours must not end the server
-                logger.exception("%s: fault while handling method %#x", self.name, self.at_method)
-                self._fail(InternalError())
+            except Exception as error:  # noqa: BLE001 - the edge: nothing a peer sends may end the server
+                self._on_error(error)
         if self.deaf or self.state == CLOSED:
             return
         if self.position < len(buffer):
@@ -223,11 +176,27 @@ class Connection(Adapter):
             self.held.append(rest)
             self.held_size += len(rest)
 
+    def _on_error(self, error: Exception) -> None:
+        if isinstance(error, ChannelException):
+            self._close_channel(error)
+        elif isinstance(error, ConnectionException):
+            self._fail(error)
+        else:
+            logger.error("%s: fault while handling method %#x", self.name, self.at_method, exc_info=error)
+            self._fail(InternalError())
+
+    def _drop_stale_routes(self) -> None:
+        """The topology changed: what was remembered of it is wrong."""
+        vhost = self._vhost
+        if vhost is not None and vhost.version != self.routes_version:
+            self.routes.clear()
+            self.routes_version = vhost.version
+
     def _receive_protocol_header(self, buffer: bytes) -> bool:
         start = buffer[:8]
         if start not in ACCEPTED_HEADERS:
             if len(start) < 8 and any(header.startswith(start) for header in ACCEPTED_HEADERS):
-                self.needed = 8 - len(start)
+                self.needed = 1
                 self.held.append(buffer)
                 self.held_size += len(buffer)
                 return False
@@ -237,15 +206,7 @@ class Connection(Adapter):
             return False
         self.position = 8
         self.state = STARTING
-        self._send(
-            0,
-            CONNECTION_START,
-            version_major=0,
-            version_minor=9,
-            server_properties=server_properties(),
-            mechanisms=" ".join(sasl.MECHANISMS).encode(),
-            locales=b"en_US",
-        )
+        handshake.send_start(self)
         return True
 
     def receive_frame(self, kind: int, channel: int, payload: bytes) -> None:
@@ -268,6 +229,7 @@ class Connection(Adapter):
             raise UnexpectedFrame(f"type {kind}, {octets(payload)}")
         else:
             self._receive_channel_frame(kind, channel, payload)
+            self._drop_stale_routes()
 
     def _receive_heartbeat(self, channel: int, payload: bytes) -> None:
         if channel != 0:
@@ -283,7 +245,11 @@ class Connection(Adapter):
         try:
             return codec.decode(schema, payload, 4)
         except codec.MalformedMethod as error:
-            raise FrameError(f"cannot decode {erlang_binary(payload[4:20])}") from error
+            raise FrameError(
+                f"cannot decode {erlang_binary(payload[4:20])}",
+                class_id=self.at_method >> 16,
+                method_id=self.at_method & 0xFFFF,
+            ) from error
 
     # -- channel 0 --
 
@@ -293,23 +259,23 @@ class Connection(Adapter):
             if self.at_method == CONNECTION_CLOSE_OK:
                 self._end()
             elif self.at_method == CONNECTION_CLOSE:
-                self._send(0, CONNECTION_CLOSE_OK)
+                self.send(0, CONNECTION_CLOSE_OK)
             return
         due = (0, CONNECTION_START_OK, CONNECTION_TUNE_OK, CONNECTION_OPEN)
         if self.state < RUNNING and self.at_method == due[self.state]:
             if self.state == STARTING:
-                self._start_ok(method)
+                handshake.start_ok(self, method)
             elif self.state == TUNING:
-                self._tune_ok(method)
+                handshake.tune_ok(self, method)
             else:
-                self._open(method)
+                handshake.open_vhost(self, method)
         elif self.state == RUNNING and self.at_method == CONNECTION_CLOSE:
             self.why = f"closed by the client: {method['reply_code']} {method['reply_text']}".rstrip()
             self._release()
-            self._send(0, CONNECTION_CLOSE_OK)
+            self.send(0, CONNECTION_CLOSE_OK)
             self._end()
         elif self.state == RUNNING and self.at_method == CONNECTION_UPDATE_SECRET:
-            self._update_secret(method)
+            self.send(0, CONNECTION_UPDATE_SECRET_OK)  # passwords do not expire, so there is nothing to renew
         elif self.state < OPENING:
             # RabbitMQ does not talk to a peer that it does not know.
             self.why = f"unexpected {method.schema.name} while {STATE_NAMES[self.state]}"
@@ -317,75 +283,36 @@ class Connection(Adapter):
         else:
             raise ChannelError(f"unexpected method in connection state {STATE_NAMES[self.state]}")
 
-    def _start_ok(self, method: codec.Method) -> None:
-        properties: Table = method["client_properties"]
-        capabilities = properties.get("capabilities")
-        if capabilities is not None and isinstance(capabilities.value, dict):
-            self.client_capabilities = capabilities.value
-        self.client = " ".join(_text(properties.get(key)) for key in ("product", "version")).strip()
-        mechanism = method["mechanism"]
-        if mechanism not in sasl.MECHANISMS:
-            raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
-        try:
-            user_name, password = sasl.read_response(mechanism, method["response"])
-        except sasl.MalformedResponse as error:
-            self._refuse_login(mechanism, str(error))
-            return
-        user = self.broker.users.authenticate(user_name, password, is_loopback=self.is_loopback)
-        if user is None:
-            self._refuse_login(mechanism, f"user {user_name!r}")
-            return
-        self.user_name = user.name
-        self.state = TUNING
-        self._send(
-            0,
-            CONNECTION_TUNE,
-            channel_max=self.tuning.channel_max,
-            frame_max=self.tuning.frame_max,
-            heartbeat=self.tuning.heartbeat_s,
-        )
+    # -- handshake.py tells --
 
-    def _refuse_login(self, mechanism: str, detail: str) -> None:
-        self.why = f"login refused ({mechanism}): {detail}"
-        logger.warning("%s: %s", self.name, self.why)
-        if self.has_capability("authentication_failure_close"):
-            self.at_method = 0
-            raise LoginRefused(
-                f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
-            )
+    def on_login(self, user_name: str) -> None:
+        self.user_name = user_name
+        self.state = TUNING
+
+    def on_tuned(self, channel_max: int, frame_max: int, heartbeat_s: int) -> None:
+        self.channel_max = channel_max
+        self.frame_max = frame_max
+        self.heartbeat_s = heartbeat_s
+        self.state = OPENING
+
+    def on_open(self, vhost: VirtualHost) -> None:
+        self._vhost = vhost
+        self.state = RUNNING
+        self.wants_tick = True  # heartbeats begin
+        self.outbox.touch()
+
+    def end_later(self) -> None:
+        """Say nothing, and close the socket after a pause: guessing passwords must be slow."""
         self.deaf = True
         self.state = CLOSED
-        self.ends_at = self.state_since + FAILED_LOGIN_LINGER_S
+        self.wants_tick = True
+        self.linger_s = FAILED_LOGIN_LINGER_S
+        self.outbox.touch()
 
     def has_capability(self, name: str) -> bool:
         """Whether the client announced that it understands ``name``."""
         field = self.client_capabilities.get(name)
         return field is not None and field.value is True
-
-    def _tune_ok(self, method: codec.Method) -> None:
-        offer = self.tuning
-        channel_max: int = method["channel_max"]
-        frame_max: int = method["frame_max"]
-        _check_tuned("channel_max", channel_max, 1, offer.channel_max)
-        _check_tuned("frame_max", frame_max, limits.FRAME_MIN_BYTES, offer.frame_max)
-        self.channel_max = channel_max
-        self.frame_max = frame_max
-        self.heartbeat_s = method["heartbeat"]
-        self.state = OPENING
-
-    def _open(self, method: codec.Method) -> None:
-        name = method["virtual_host"]
-        vhost = self.broker.find_vhost(name)
-        if vhost is None:
-            raise NotAllowed(f"vhost {name} not found")
-        self._vhost = vhost
-        self.state = RUNNING
-        logger.info("%s: %s as user %r to virtual host %r", self.name, self.client or "a client", self.user_name, name)
-        self._send(0, CONNECTION_OPEN_OK)
-
-    def _update_secret(self, method: codec.Method) -> None:
-        """A new password for the user that this connection is logged in as: it must be the right one (RabbitMQ: OAuth 2 tokens)."""
-        self._send(0, CONNECTION_UPDATE_SECRET_OK)
 
     # -- channels --
 
@@ -393,19 +320,13 @@ class Connection(Adapter):
         channel = self.channels.get(number)
         if channel is None:
             self._open_channel(kind, number, payload)
-        elif channel.is_closing:
-            self._receive_while_closing(kind, channel, payload)
         elif channel.content_method:
             self.at_method = channel.content_method
-            if kind == 1:
-                raise UnexpectedFrame(
-                    "expected content body, got non content body frame instead"
-                    if channel.has_header
-                    else "expected content header for class 60, got non content header frame instead"
-                )
             channel.receive_content(kind, payload)
         elif kind != 1:
             raise UnexpectedFrame("expected method frame, got non method frame instead")
+        elif channel.is_closing:
+            self._receive_while_closing(channel, payload)
         else:
             self._receive_channel_method(channel, payload)
 
@@ -418,34 +339,34 @@ class Connection(Adapter):
         if len(self.channels) >= self.channel_max or number > self.channel_max:
             self.at_method = 0
             raise NotAllowed(
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max ({self.channel_max})"
+                f"number of channels opened ({len(self.channels)}) has reached the negotiated "
+                f"channel_max ({self.channel_max})"
             )
         self.channels[number] = Channel(self, number)
-        self._send(number, CHANNEL_OPEN_OK)
+        self.send(number, CHANNEL_OPEN_OK)
 
-    def _receive_while_closing(self, kind: int, channel: Channel, payload: bytes) -> None:
-        """We closed it: everything is ignored until the peer has seen that."""
-        if kind != 1:
-            return
-        method = int.from_bytes(payload[:4], "big")
-        if method == CHANNEL_CLOSE_OK:
+    def _receive_while_closing(self, channel: Channel, payload: bytes) -> None:
+        """We closed it: what the peer sent before it saw that is ignored, contents included."""
+        self.at_method = int.from_bytes(payload[:4], "big")
+        if self.at_method == CHANNEL_CLOSE_OK:
             del self.channels[channel.number]
-        elif method == CHANNEL_CLOSE:
-            self._send(channel.number, CHANNEL_CLOSE_OK)
+        elif self.at_method == CHANNEL_CLOSE:
+            self.send(channel.number, CHANNEL_CLOSE_OK)
+        elif self.at_method == CHANNEL_OPEN:
+            raise ChannelError("second 'channel.open' seen")
+        elif self.at_method in CONTENT_METHODS:
+            channel.expect_content(self.at_method, payload)
 
     def _receive_channel_method(self, channel: Channel, payload: bytes) -> None:
         method = self._decode(payload)
         if self.at_method == CHANNEL_OPEN:
             raise ChannelError("second 'channel.open' seen")
-        if self.at_method == BASIC_PUBLISH:
-            channel.expect_content(self._resolve(channel, method, payload), BASIC_PUBLISH)
-            self.is_publisher = True
-        elif method.schema.name in ("basic.deliver", "basic.return", "basic.get-ok"):
-            channel.expect_content(None, self.at_method)
+        if self.at_method in CONTENT_METHODS:
+            channel.expect_content(self.at_method, payload)
         elif self.at_method == CHANNEL_CLOSE:
             self._release_channel(channel)
             del self.channels[channel.number]
-            self._send(channel.number, CHANNEL_CLOSE_OK)
+            self.send(channel.number, CHANNEL_CLOSE_OK)
         else:
             command = commands.COMMANDS.get(self.at_method)
             if command is None:
@@ -456,58 +377,36 @@ class Connection(Adapter):
         """The error for a method that only a server sends."""
         return CommandInvalid("unimplemented method")
 
-    # -- publish routes --
-
     def find_route(self, frame: bytes) -> Route | None:
-        """The route of a whole basic.publish frame, remembered from now on; None when the plain road must say what is wrong."""
+        """The route of a whole basic.publish frame, remembered from now on; None when the plain road must say what is
+        wrong."""
         if self.state != RUNNING:
             return None
         channel = self.channels.get(int.from_bytes(frame[1:3], "big"))
         if channel is None or not channel.takes_hot:
             return None
-        schema = codec.find_schema(BASIC_PUBLISH)
-        assert schema is not None
-        try:
-            method = codec.decode(schema, frame[7:-1], 4)
-        except codec.MalformedMethod:
-            return None
-        if method["immediate"] or method["exchange"] not in self.vhost.exchanges:
-            return None
-        if self.vhost.exchanges[method["exchange"]].internal:
-            return None
-        if len(self.routes) >= limits.PUBLISH_ROUTES_MAX:
-            self.routes.clear()
-        route = self._resolve(channel, method, frame[7:-1])
-        self.routes[frame] = route
+        route = publishing.find_route(channel, frame)
+        if route is not None:
+            if len(self.routes) >= limits.PUBLISH_ROUTES_MAX:
+                self.routes.clear()
+            self.routes[frame] = route
+            self.on_publisher()
+        return route
+
+    def on_publisher(self) -> None:
+        """This connection publishes: alarms and back-pressure concern it."""
         self.is_publisher = True
         if self.alarm:
             self._tell_alarm()
-        return route
-
-    def _resolve(self, channel: Channel, method: codec.Method, payload: bytes) -> Route:
-        """Where a publish goes. ``payload`` is the method as it came. Raises NotFound, AccessRefused, NotImplementedByBroker."""
-        if method["immediate"]:
-            raise NotImplementedByBroker("immediate=true")
-        exchange = commands.get_publish_exchange(self.vhost, method["exchange"])
-        key: str = method["routing_key"]
-        by_headers = self.vhost.needs_headers(exchange)
-        return Route(
-            channel,
-            exchange,
-            key,
-            payload[6:-1] + b"\xce",  # behind class, method and ticket; before the octet of bits
-            [] if by_headers else self.vhost.route(exchange, key, None),
-            mandatory=method["mandatory"],
-            by_headers=by_headers,
-        )
 
     # -- replies --
 
-    def _send(self, channel: int, method: int, **arguments: Any) -> None:  # noqa: ANN401
+    def send(self, channel: int, method: int, **arguments: Any) -> None:
         self.outbox.write(codec.method_frame(channel, method, **arguments))
 
     def reply_when(self, ticket: int, reply: bytes) -> None:
-        """Send ``reply`` once ``ticket`` is durable; until then nothing more of this connection is digested, so order is kept."""
+        """Send ``reply`` once ``ticket`` is durable; until then nothing more of this connection is digested, so order
+        is kept."""
         if ticket <= self.turn.journal.durable:
             self.outbox.write(reply)
         else:
@@ -555,15 +454,13 @@ class Connection(Adapter):
         self.at_channel, self.at_method = channel.number, method.schema.method
         try:
             commands.COMMANDS[method.schema.method](channel, method)
-        except ChannelException as error:
-            self._close_channel(error)
-        except ConnectionException as error:
-            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - the same edge as in _digest
+            self._on_error(error)
 
     def notify_cancel(self, channel: int, tag: str) -> None:
         """Tell the client that its consumer is gone, if it announced that it understands."""
         if self.state == RUNNING and self.has_capability("consumer_cancel_notify"):
-            self._send(channel, 0x003C001E, consumer_tag=tag, nowait=True)
+            self.send(channel, BASIC_CANCEL, consumer_tag=tag, nowait=True)
 
     # -- alarms --
 
@@ -577,9 +474,9 @@ class Connection(Adapter):
         if self.state != RUNNING or not self.has_capability("connection.blocked"):
             return
         if self.alarm and not self.is_blocked:
-            self._send(0, CONNECTION_BLOCKED, reason=self.alarm)
+            self.send(0, CONNECTION_BLOCKED, reason=self.alarm)
         elif not self.alarm and self.is_blocked:
-            self._send(0, CONNECTION_UNBLOCKED)
+            self.send(0, CONNECTION_UNBLOCKED)
         self.is_blocked = self.alarm != ""
 
     def on_outbox_low(self) -> None:
@@ -589,15 +486,11 @@ class Connection(Adapter):
     # -- time --
 
     def tick(self, now: float, received_at: float, sent_at: float) -> float:
-        if self.state == CLOSED or self.ends_at:
+        if self.state in (CLOSING, CLOSED):
             if not self.ends_at:
-                self.ends_at = now + CLOSE_TIMEOUT_S
+                self.ends_at = now + self.linger_s
             if now >= self.ends_at:
-                self.is_finished = True
-                self.outbox.touch()
-            return self.ends_at
-        if self.state == CLOSING:
-            self.ends_at = now + CLOSE_TIMEOUT_S
+                self._end()
             return self.ends_at
         if self.state != RUNNING:
             return self._tick_handshake(now)
@@ -623,10 +516,7 @@ class Connection(Adapter):
 
     def _abandon(self) -> None:
         self._release()
-        self.state = CLOSED
-        self.deaf = True
-        self.is_finished = True
-        self.outbox.touch()
+        self._end()
 
     # -- errors and the end --
 
@@ -661,11 +551,13 @@ class Connection(Adapter):
             self.deaf = True  # where the next frame begins is not known any more, or the peer is not one
         self.outbox.write(self._close_frame(0, CONNECTION_CLOSE, error))
         self.state = CLOSING
+        self.wants_tick = True
         if self.deaf:
             self._end()
 
     def _close_frame(self, channel: int, method: int, error: AmqpError) -> bytes:
-        culprit = self.at_method if isinstance(error, ChannelException) or self.at_method else 0
+        # A broken frame is nobody's method, unless the error says whose arguments they were.
+        culprit = error.class_id << 16 | error.method_id if isinstance(error, FrameError) else self.at_method
         text = error.reply_text.encode("utf-8", "surrogateescape")[: limits.SHORTSTR_MAX_BYTES]
         return codec.method_frame(
             channel,
@@ -703,9 +595,10 @@ class Connection(Adapter):
         channels = list(self.channels.values())
         self.channels.clear()
         self.routes.clear()
-        self.held = []
         self.is_reading = True
+        self.is_open_for_input = True
         self.stalled_ticket = 0
+        self.stalled_channel = self.stalled_command = None
         for channel in channels:
             channel.is_closing = True
             channel.takes_hot = False
@@ -716,15 +609,3 @@ class Connection(Adapter):
         if self._vhost is not None:
             for queue in list(self.queues.values()):
                 self._vhost.remove_queue(queue)
-
-
-def _check_tuned(name: str, value: int, lowest: int, offered: int) -> None:
-    """RabbitMQ's rule: 0 asks for no limit, which only a server without one can give."""
-    if value != 0 and value < lowest:
-        raise NotAllowed(f"negotiated {name} = {value} is lower than the minimum allowed value ({lowest})")
-    if value == 0 or value > offered:
-        raise NotAllowed(f"negotiated {name} = {value} is higher than the maximum allowed value ({offered})")
-
-
-def _text(field: Field | None) -> str:
-    return field.value[:64] if field is not None and isinstance(field.value, str) else ""

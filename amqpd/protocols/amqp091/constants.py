@@ -1,4 +1,5 @@
-"""The standard's numbers (AMQP 0-9-1, reference: constants and methods) that code compares with. All the rest comes from pamqp."""
+"""The standard's numbers (AMQP 0-9-1, reference: constants and methods) that code compares with. All the rest comes
+from pamqp."""
 
 from typing import Final
 

@@ -1,9 +1,13 @@
-"""One pass over a chunk of bytes: frames, whole publishes, and single acks; everything else goes to the connection, frame by frame.
+"""One pass over a chunk of bytes: frames, whole publishes, and single acks; everything else goes to the connection,
+frame by frame.
 
-Rules: AMQP 0-9-1, 2.3.5 (frames) and 4.2. Any chopping of the byte stream gives the same result: what is not whole is left for later.
+Rules: AMQP 0-9-1, 2.3.5 (frames) and 4.2. Any chopping of the byte stream gives the same result: what is not whole is
+left for later.
 """
-# HOT. Goal: O(bytes); two slices and one dictionary look-up a publish, no object a frame.  Bench: tests/bench, scenario A.
-# Plan: walk an offset; look the raw publish method up in `routes` (a miss is resolved by the channel and remembered); a content whose body
+# HOT. Goal: O(bytes); two slices and one dictionary look-up a publish, no object a frame.  Bench: tests/bench,
+# scenario A.
+# Plan: walk an offset; look the raw publish method up in `routes` (a miss is resolved by the channel and remembered);
+# a content whose body
 #   is not one frame in this chunk takes the plain road through Connection.receive_frame and Channel.receive_content.
 # Limits: the negotiated frame_max; PUBLISH_ROUTES_MAX routes, dropped whenever the topology changes.
 # Twin: Connection.receive_frame; tests/twins/test_frames.py keeps both equal for all bytes and all ways to chop them.
@@ -31,7 +35,8 @@ SHORT: Final = -1  # take_publish: the rest of the message is not here yet
 def digest(connection: Connection, buffer: bytes) -> None:
     """Take whole frames from ``buffer`` at ``connection.position`` on, until none is left or the connection must wait.
 
-    ``connection.position`` is past each frame before that frame is acted on, so that after an exception the next call goes on behind it.
+    ``connection.position`` is past each frame before that frame is acted on, so that after an exception the next call
+    goes on behind it.
     """
     end: i64 = len(buffer)
     p: i64 = connection.position
@@ -89,7 +94,8 @@ def take_publish(connection: Connection, buffer: bytes, p: i64, after: i64, end:
     if end - after < 22:  # type, channel, size, class, weight, body size, flags: nothing is shorter
         if end - after >= 7 and (buffer[after] != 2 or int(read_i32_be(buffer, after + 3)) < 14):
             return PLAIN
-        connection.needed = 22 - (end - after)
+        # Before its head is there, the next frame may be anything, also a short one of another channel.
+        connection.needed = (22 if end - after >= 7 else 8) - (end - after)
         return SHORT
     number: i64 = route.channel.number
     if buffer[after] != 2 or int(read_i16_be(buffer, after + 1)) & 0xFFFF != number:
@@ -116,12 +122,13 @@ def take_publish(connection: Connection, buffer: bytes, p: i64, after: i64, end:
         ):
             return PLAIN
         if content_end > end:
-            connection.needed = content_end - end
+            connection.needed = (content_end if end - header_end >= 7 else header_end + 8) - end
             return SHORT
         if buffer[content_end - 1] != BASIC_FRAME_END:
             return PLAIN
-    if header_size == 15 and read_i16_be(buffer, after + 19) == 0x1000:
-        facts: i64 = buffer[after + 21]
+    facts: i64 = 0
+    if header_size == 15 and read_i16_be(buffer, after + 19) == 0x1000 and 0 < buffer[after + 21] < 3:
+        facts = buffer[after + 21]
     elif header_size == 14 and read_i16_be(buffer, after + 19) == 0:
         facts = 0
     else:
@@ -134,10 +141,12 @@ def take_publish(connection: Connection, buffer: bytes, p: i64, after: i64, end:
 
 
 def frame_too_large(buffer: bytes, p: i64, size: i64, limit: i64) -> FrameError:
+    """The error for a declared size above what was negotiated."""
     return FrameError(f"type {buffer[p]}, all octets = <<>>: {{frame_too_large,{size},{limit}}}")
 
 
 def bad_frame_end(buffer: bytes, p: i64, size: i64) -> FrameError:
+    """The error for a frame that does not end with the frame-end octet."""
     payload = buffer[p + 7 : p + 7 + size]
     return FrameError(f"type {buffer[p]}, {octets(payload)}: {{invalid_frame_end_marker,{buffer[p + 7 + size]}}}")
 
@@ -150,6 +159,7 @@ def octets(payload: bytes) -> str:
 
 
 def erlang_binary(data: bytes) -> str:
+    """Bytes as Erlang prints them."""
     if data and all(0x20 <= octet < 0x7F for octet in data):
         return '<<"' + data.decode("ascii").replace("\\", "\\\\").replace('"', '\\"') + '">>'
     return "<<" + ",".join(str(octet) for octet in data) + ">>"

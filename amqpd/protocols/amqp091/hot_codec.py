@@ -1,4 +1,5 @@
-"""Hand-written bytes of the methods that come once a message: deliver, get-ok, return, confirms; and contents for another channel."""
+"""Hand-written bytes of the methods that come once a message: deliver, get-ok, return, confirms; and contents for
+another channel."""
 # HOT. Prefixes are built once a consumer; `reframe` runs only when channel numbers or frame sizes differ.
 # Twin: codec.method_frame; tests/twins/test_hot_codec.py.
 
@@ -6,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from librt.strings import BytesWriter, read_i16_be, read_i32_be, write_i16_be, write_i32_be, write_i64_be
+from librt.strings import BytesWriter, read_i32_be, write_i16_be, write_i32_be, write_i64_be
 from mypy_extensions import i16, i32, i64
 
+ENDLESS: Final = (1 << 63) - 1  # a body size beyond what a signed 64-bit number holds
 NO_ROUTE: Final = b"\x00\x3c\x00\x32\x01\x38\x08NO_ROUTE"  # basic.return up to the exchange
 
 
@@ -29,6 +31,7 @@ def deliver_prefix(channel: i64, tag: bytes, address_size: i64) -> bytes:
 
 
 def get_ok(channel: i64, tag: i64, redelivered: bool, address: bytes, message_count: i64) -> bytes:
+    """basic.get-ok, without the content."""
     w = BytesWriter()
     _head(w, 1, channel, 4 + 9 + len(address) - 1 + 4)
     w.write(b"\x00\x3c\x00\x47")
@@ -58,6 +61,26 @@ def confirm(channel: i64, tag: i64, multiple: bool) -> bytes:
     w.append(1 if multiple else 0)
     w.append(0xCE)
     return w.getvalue()
+
+
+def content_frames(channel: i64, header: bytes, body: bytes, frame_max: i64) -> bytes:
+    """A content that came in frames of its own, in frames of full size: ``header`` is a header frame's payload."""
+    w = BytesWriter()
+    _head(w, 2, channel, len(header))
+    w.write(header)
+    w.append(0xCE)
+    _write_body(w, channel, body, frame_max)
+    return w.getvalue()
+
+
+def _write_body(w: BytesWriter, channel: i64, body: bytes, frame_max: i64) -> None:
+    p: i64 = 0
+    while p < len(body):
+        piece = body[p : p + frame_max - 8]
+        _head(w, 3, channel, len(piece))
+        w.write(piece)
+        w.append(0xCE)
+        p += len(piece)
 
 
 def body_of(content: bytes) -> bytes:
@@ -101,16 +124,5 @@ def reframe(content: bytes, channel: i64, frame_max: i64) -> bytes:
             w.write(content[p + 3 : end])
             p = end
         return w.getvalue()
-    body = body_of(content)
-    p = 0
-    while p < len(body):
-        piece = body[p : p + frame_max - 8]
-        _head(w, 3, channel, len(piece))
-        w.write(piece)
-        w.append(0xCE)
-        p += len(piece)
+    _write_body(w, channel, body_of(content), frame_max)
     return w.getvalue()
-
-
-def channel_of(content: bytes) -> int:
-    return int(read_i16_be(content, 1)) & 0xFFFF

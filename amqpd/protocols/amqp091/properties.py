@@ -1,9 +1,13 @@
-"""The property list of a content header: checked in place, and the facts that the broker decides by (AMQP 0-9-1, 2.3.5.2 and 1.8).
+"""The property list of a content header: checked in place, and the facts that the broker decides by (AMQP 0-9-1,
+2.3.5.2 and 1.8).
 
-The bytes themselves pass through untouched. Layout of a header payload: 2 class | 2 weight | 8 body size | 2 flags | properties.
+The bytes themselves pass through untouched. Layout of a header payload: 2 class | 2 weight | 8 body size | 2 flags |
+properties.
 """
-# HOT. One walk over the property list of each message; the two commonest lists (empty; delivery mode only) are answered in frames.py.
-# Limits: TABLE_DEPTH_MAX, TABLE_ITEMS_MAX.   Twin: tables.read_table through `read_headers`; tests/twins/test_properties.py.
+# HOT. One walk over the property list of each message; the two commonest lists (empty; delivery mode only) are
+# answered in frames.py.
+# Limits: TABLE_DEPTH_MAX, TABLE_ITEMS_MAX.   Twin: tables.read_table through `read_headers`;
+# tests/twins/test_properties.py.
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ MALFORMED: Final = -1
 DELIVERY_MODE_MASK: Final = 0xFF
 HAS_USER_ID: Final = 0x100
 HAS_HEADERS: Final = 0x200
+BAD_MODE: Final = 0x400  # a delivery mode other than 1 and 2 was given
 
 _CONTENT_TYPE: Final = 0x8000
 _CONTENT_ENCODING: Final = 0x4000
@@ -50,7 +55,10 @@ def read_facts(data: bytes, start: i64, end: i64) -> i64:
     if flags & _DELIVERY_MODE:
         if p >= end:
             return MALFORMED
-        facts |= data[p]
+        mode: i64 = data[p]
+        facts |= mode
+        if mode != 1 and mode != 2:
+            facts |= BAD_MODE
         p += 1
     if flags & _PRIORITY:
         p += 1
@@ -99,10 +107,12 @@ def find_property(data: bytes, start: i64, flag: i64) -> i64:
 
 
 def find_headers(data: bytes, start: i64) -> i64:
+    """Where the headers table is."""
     return find_property(data, start, _HEADERS)
 
 
 def find_user_id(data: bytes, start: i64) -> i64:
+    """Where the user id is."""
     return find_property(data, start, _USER_ID)
 
 

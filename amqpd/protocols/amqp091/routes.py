@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 class Route:
-    """``address``: exchange and routing key as on the wire, then a frame end. ``by_headers``: ask the exchange for each message."""
+    """``address``: exchange and routing key as on the wire, then a frame end. ``by_headers``: ask the exchange for
+    each message."""
 
     def __init__(
         self,

@@ -1,4 +1,5 @@
-"""SASL mechanisms of connection.start: PLAIN (RFC 4616) and AMQPLAIN (AMQP 0-8's own). Pure: a response in, credentials out."""
+"""SASL mechanisms of connection.start: PLAIN (RFC 4616) and AMQPLAIN (AMQP 0-8's own). Pure: a response in,
+credentials out."""
 
 from typing import Final
 
@@ -19,7 +20,9 @@ def read_response(mechanism: str, response: bytes) -> tuple[str, bytes]:
 def _read_plain(response: bytes) -> tuple[str, bytes]:
     parts = response.split(b"\0")
     if len(parts) != 3:
-        raise MalformedResponse("PLAIN: authorisation id, user name and password, each behind a zero octet but the first")
+        raise MalformedResponse(
+            "PLAIN: authorisation id, user name and password, each behind a zero octet but the first"
+        )
     _, user, password = parts
     return tables.text_of(user), password
 

@@ -1,6 +1,7 @@
 """Field tables between bytes and typed fields, both ways the same bytes (AMQP 0-9-1, 4.2.5.5 with RabbitMQ's errata).
 
-Bounded in depth and in number of fields: a table of a few bytes may otherwise ask for any amount of work (zero-width elements, nesting).
+Bounded in depth and in number of fields: a table of a few bytes may otherwise ask for any amount of work (zero-width
+elements, nesting).
 """
 
 import struct
@@ -133,11 +134,13 @@ def _write_field(field: Field) -> bytes:
 
 
 def write_shortstr(text: str) -> bytes:
+    """A short string with its length."""
     data = bytes_of(text)
     return len(data).to_bytes(1, "big") + data
 
 
 def write_longstr(data: bytes) -> bytes:
+    """A long string with its length."""
     return len(data).to_bytes(4, "big") + data
 
 
@@ -147,6 +150,7 @@ def text_of(data: bytes) -> str:
 
 
 def bytes_of(text: str) -> bytes:
+    """The bytes that ``text_of`` was given."""
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""Publisher confirms: one message at a time, in batches, and asynchronously, with returns and rejections among them.
+"""Publisher confirms: one message at a time, in batches, and asynchronously, with returns among them.
 
 A BlockingConnection waits for the confirm of each publish itself, so with that adapter whoever wants several messages
 in flight publishes on several connections (`Lanes`). The callback adapters keep account of outstanding delivery tags
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -22,14 +23,34 @@ from interop.pika.program import main
 from interop.pika.scenario import Transcript, Tutorial
 
 QUEUE = "interop.confirmed"
-SMALL_QUEUE = "interop.confirmed.small"
+EXCHANGE = "interop.confirming"
+BINDING_KEY = "bound"
 NOWHERE = "interop.nowhere"
-SMALL_QUEUE_ARGUMENTS = {"x-max-length": 2, "x-overflow": "reject-publish"}
-SINGLES = [f"single {number}" for number in range(1, 5)]
-SMALLS = [f"small {number}" for number in range(1, 4)]
+
+
+class Single(NamedTuple):
+    """A message to publish alone."""
+
+    exchange: str
+    routing_key: str
+    body: str
+    mandatory: bool = True
+    is_stored: bool = False
+
+
+# A confirm says that the broker took charge of a message, whether it found a queue or not.
+SINGLES = [
+    *(Single("", QUEUE, f"single {number}", is_stored=True) for number in range(1, 5)),
+    Single("", NOWHERE, "to nowhere"),
+    Single("", NOWHERE, "to nowhere, which is all right", mandatory=False),
+    Single(EXCHANGE, BINDING_KEY, "through an exchange", is_stored=True),
+    Single(EXCHANGE, NOWHERE, "past its bindings"),
+]
 BATCHES = [[f"batch {batch} message {number}" for number in range(1, 6)] for batch in range(1, 4)]
 STREAM = [f"stream {number}" for number in range(1, 41)]
-STORED = sorted([*SINGLES, *(body for batch in BATCHES for body in batch), *STREAM])
+STORED = sorted(
+    [*(single.body for single in SINGLES if single.is_stored), *(body for batch in BATCHES for body in batch), *STREAM]
+)
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 CONFIRMED, REJECTED = "confirmed", "rejected"
 LANE_COUNT = 5
@@ -40,10 +61,11 @@ def blocking(url: str, transcript: Transcript) -> None:
     """The three ways one after the other, the last two over several connections."""
     with open_channel(url) as channel:
         channel.queue_declare(QUEUE, durable=True)
-        channel.queue_declare(SMALL_QUEUE, durable=True, arguments=SMALL_QUEUE_ARGUMENTS)
+        channel.exchange_declare(EXCHANGE, "direct", durable=True)
+        channel.queue_bind(QUEUE, EXCHANGE, BINDING_KEY)
         channel.confirm_delivery()
-        for target, body in plan_singles():
-            transcript.say("one by one", f"{body}: {_publish_and_wait(channel, target, body)}")
+        for single in SINGLES:
+            transcript.say("one by one", f"{single.body}: {_publish_and_wait(channel, single)}")
     with _open_lanes(url) as publish:
         for number, batch in enumerate(BATCHES, 1):
             futures = [publish(body) for body in batch]
@@ -64,17 +86,8 @@ def blocking(url: str, transcript: Transcript) -> None:
         assert channel.cancel() == 0, "more was stored than published"
         assert sorted(bodies) == STORED, f"stored {sorted(bodies)}"
         left_count = channel.queue_delete(QUEUE, if_unused=True, if_empty=True).method.message_count
-        small_count = channel.queue_delete(SMALL_QUEUE, if_unused=True).method.message_count
-        _say_stored(transcript, left_count, small_count)
-
-
-def plan_singles() -> list[tuple[str, str]]:
-    """Where and what to publish one by one: a few to the queue, one to nowhere, and more than a small queue takes."""
-    return [
-        *((QUEUE, body) for body in SINGLES),
-        (NOWHERE, "to nowhere"),
-        *((SMALL_QUEUE, body) for body in SMALLS),
-    ]
+        channel.exchange_delete(EXCHANGE, if_unused=True)
+        _say_stored(transcript, left_count)
 
 
 def describe_outcomes(outcomes: Counter[str]) -> str:
@@ -84,17 +97,20 @@ def describe_outcomes(outcomes: Counter[str]) -> str:
 
 def describe_return(returned: pika.spec.Basic.Return, body: bytes) -> str:
     """What the broker says about a mandatory message without a queue."""
-    return f"returned with {returned.reply_code} {returned.reply_text} and body {body.decode()!r}, then {CONFIRMED}"
+    address = f"exchange {returned.exchange!r}, routing key {returned.routing_key!r}"
+    reply = f"{returned.reply_code} {returned.reply_text}"
+    return f"returned with {reply}, {address} and body {body.decode()!r}, then {CONFIRMED}"
 
 
-def _say_stored(transcript: Transcript, left_count: int, small_count: int) -> None:
-    transcript.say("queue", f"held the {len(STORED)} confirmed messages, each once; deleted with {left_count} ready")
-    transcript.say("queue", f"the small one deleted with {small_count} ready")
+def _say_stored(transcript: Transcript, left_count: int) -> None:
+    transcript.say("queue", f"held the {len(STORED)} routed messages, each once; deleted with {left_count} ready")
 
 
-def _publish_and_wait(channel: BlockingChannel, target: str, body: str) -> str:
+def _publish_and_wait(channel: BlockingChannel, single: Single) -> str:
     try:
-        channel.basic_publish("", target, body.encode(), PERSISTENT, mandatory=True)
+        channel.basic_publish(
+            single.exchange, single.routing_key, single.body.encode(), PERSISTENT, mandatory=single.mandatory
+        )
     except pika.exceptions.UnroutableError as error:
         returned = error.messages[0]
         return describe_return(returned.method, returned.body)
@@ -111,7 +127,7 @@ def _open_lanes(url: str) -> Iterator[Callable[[str], Future[str]]]:
     def publish(body: str) -> str:
         channel = idle.get()
         try:
-            return _publish_and_wait(channel, QUEUE, body)
+            return _publish_and_wait(channel, Single("", QUEUE, body))
         finally:
             idle.put(channel)
 
@@ -141,11 +157,13 @@ class Ledger:
         await ask(self._channel.confirm_delivery, self._on_outcome)
         return self
 
-    def publish(self, target: str, body: str) -> None:
+    def publish(self, single: Single) -> None:
         """Publish and note that an answer is due."""
         self._outstanding.add(self._next_tag)
         self._next_tag += 1
-        self._channel.basic_publish("", target, body.encode(), PERSISTENT, mandatory=True)
+        self._channel.basic_publish(
+            single.exchange, single.routing_key, single.body.encode(), PERSISTENT, mandatory=single.mandatory
+        )
 
     async def settle(self) -> Counter[str]:
         """Wait until nothing is outstanding; what became of the publishes since the last time."""
@@ -181,19 +199,21 @@ async def asynchronous(stage: Stage) -> None:
     transcript = stage.transcript
     async with stage.open_channel() as channel:
         await ask(channel.queue_declare, QUEUE, durable=True)
-        await ask(channel.queue_declare, SMALL_QUEUE, durable=True, arguments=SMALL_QUEUE_ARGUMENTS)
+        await ask(channel.exchange_declare, EXCHANGE, "direct", durable=True)
+        await ask(channel.queue_bind, QUEUE, EXCHANGE, BINDING_KEY)
         ledger = await Ledger(channel).open()
-        for target, body in plan_singles():
-            ledger.publish(target, body)
+        for single in SINGLES:
+            ledger.publish(single)
             outcomes = await ledger.settle()
             assert outcomes.total() == 1, f"one publish, outcomes {outcomes}"
-            transcript.say("one by one", f"{body}: {ledger.returns.pop() if ledger.returns else next(iter(outcomes))}")
+            outcome = ledger.returns.pop() if ledger.returns else next(iter(outcomes))
+            transcript.say("one by one", f"{single.body}: {outcome}")
         for number, batch in enumerate(BATCHES, 1):
             for body in batch:
-                ledger.publish(QUEUE, body)
+                ledger.publish(Single("", QUEUE, body))
             transcript.say("in batches", f"batch {number}: {describe_outcomes(await ledger.settle())}")
         for body in STREAM:
-            ledger.publish(QUEUE, body)
+            ledger.publish(Single("", QUEUE, body))
         transcript.say("asynchronously", f"{len(STREAM)} published, {describe_outcomes(await ledger.settle())}")
 
     async with stage.open_channel() as channel:
@@ -215,11 +235,11 @@ async def asynchronous(stage: Stage) -> None:
         await ask(channel.basic_cancel, consuming.consumer_tag)
         assert sorted(bodies) == STORED, f"stored {sorted(bodies)}"
         deleted = (await ask(channel.queue_delete, QUEUE, if_unused=True, if_empty=True)).method
-        small = (await ask(channel.queue_delete, SMALL_QUEUE, if_unused=True)).method
-        _say_stored(transcript, deleted.message_count, small.message_count)
+        await ask(channel.exchange_delete, EXCHANGE, if_unused=True)
+        _say_stored(transcript, deleted.message_count)
 
 
-TUTORIAL = Tutorial(PARTIES, blocking, asynchronous, queues=(QUEUE, SMALL_QUEUE))
+TUTORIAL = Tutorial(PARTIES, blocking, asynchronous, queues=(QUEUE,), exchanges=(EXCHANGE,))
 
 if __name__ == "__main__":
     main(TUTORIAL)

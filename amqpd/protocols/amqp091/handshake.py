@@ -1,0 +1,168 @@
+"""The handshake: start-ok, tune-ok, open (AMQP 0-9-1, class connection), and what we say of ourselves.
+
+Functions over a Connection, which keeps the state: one a method, as in ``commands.py``. Texts: RabbitMQ's.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from amqpd import __version__, limits
+from amqpd.broker.fields import Field, Table, boolean, longstr, table
+from amqpd.errors import CommandInvalid, LoginRefused, NotAllowed
+from amqpd.protocols.amqp091 import codec, sasl
+from amqpd.protocols.amqp091.constants import (
+    CONNECTION_OPEN_OK,
+    CONNECTION_START,
+    CONNECTION_TUNE,
+)
+
+if TYPE_CHECKING:
+    from amqpd.protocols.amqp091.connection import Connection
+
+logger = logging.getLogger("amqpd.connection")
+
+
+class Tuning:
+    """What tune offers, and the bounds of one connection."""
+
+    def __init__(
+        self,
+        *,
+        channel_max: int = limits.CHANNELS_MAX,
+        frame_max: int = 131_072,
+        heartbeat_s: int = 60,
+        max_message_size: int = 134_217_728,
+        handshake_timeout_s: float = 10.0,
+    ) -> None:
+        self.channel_max = channel_max
+        self.frame_max = frame_max
+        self.heartbeat_s = heartbeat_s
+        self.max_message_size = max_message_size
+        self.handshake_timeout_s = handshake_timeout_s
+
+
+CAPABILITIES: Final[Table] = {
+    name: boolean(True)
+    for name in (
+        "publisher_confirms",
+        "exchange_exchange_bindings",
+        "basic.nack",
+        "consumer_cancel_notify",
+        "connection.blocked",
+        "consumer_priorities",
+        "authentication_failure_close",
+        "per_consumer_qos",
+        "direct_reply_to",
+    )
+}
+
+
+def server_properties() -> Table:
+    """What connection.start says of us: RabbitMQ's fields, so that clients that look at ``capabilities`` find
+    theirs."""
+    return {
+        "capabilities": table(CAPABILITIES),
+        "cluster_name": longstr("amqpd"),
+        "copyright": longstr("The amqpd authors"),
+        "information": longstr("Licensed under the Apache License 2.0."),
+        "platform": longstr("Python"),
+        "product": longstr("amqpd"),
+        "version": longstr(__version__),
+    }
+
+
+def send_start(connection: Connection) -> None:
+    """The protocol header was right."""
+    connection.send(
+        0,
+        CONNECTION_START,
+        version_major=0,
+        version_minor=9,
+        server_properties=server_properties(),
+        mechanisms=" ".join(sasl.MECHANISMS).encode(),
+        locales=b"en_US",
+    )
+
+
+def start_ok(connection: Connection, method: codec.Method) -> None:
+    """Who the client is, and whether it may come in. Raises CommandInvalid, LoginRefused."""
+    properties: Table = method["client_properties"]
+    capabilities = properties.get("capabilities")
+    if capabilities is not None and isinstance(capabilities.value, dict):
+        connection.client_capabilities = capabilities.value
+    connection.client = " ".join(_text(properties.get(key)) for key in ("product", "version")).strip()
+    mechanism = method["mechanism"]
+    if mechanism not in sasl.MECHANISMS:
+        connection.at_method = 0
+        raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
+    try:
+        user_name, password = sasl.read_response(mechanism, method["response"])
+    except sasl.MalformedResponse as error:
+        _refuse_login(connection, mechanism, str(error))
+        return
+    user = connection.broker.users.authenticate(user_name, password, is_loopback=connection.is_loopback)
+    if user is None:
+        _refuse_login(connection, mechanism, f"user {user_name!r}")
+        return
+    connection.on_login(user.name)
+    connection.send(
+        0,
+        CONNECTION_TUNE,
+        channel_max=connection.tuning.channel_max,
+        frame_max=connection.tuning.frame_max,
+        heartbeat=connection.tuning.heartbeat_s,
+    )
+
+
+def _refuse_login(connection: Connection, mechanism: str, detail: str) -> None:
+    connection.why = f"login refused ({mechanism}): {detail}"
+    logger.warning("%s: %s", connection.name, connection.why)
+    if connection.has_capability("authentication_failure_close"):
+        connection.at_method = 0
+        raise LoginRefused(
+            f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+        )
+    connection.end_later()
+
+
+def tune_ok(connection: Connection, method: codec.Method) -> None:
+    """What both sides can do. Raises NotAllowed for what lies outside the offer."""
+    offer = connection.tuning
+    channel_max: int = method["channel_max"]
+    frame_max: int = method["frame_max"]
+    connection.at_method = CONNECTION_TUNE  # RabbitMQ names the method that made the offer
+    _check_tuned("channel_max", channel_max, 1, offer.channel_max)
+    _check_tuned("frame_max", frame_max, limits.FRAME_MIN_BYTES, offer.frame_max)
+    connection.on_tuned(channel_max, frame_max, method["heartbeat"])
+
+
+def open_vhost(connection: Connection, method: codec.Method) -> None:
+    """Enter a virtual host. Raises NotAllowed."""
+    name = method["virtual_host"]
+    vhost = connection.broker.find_vhost(name)
+    if vhost is None:
+        raise NotAllowed(f"vhost {name} not found")
+    connection.on_open(vhost)
+    logger.info(
+        "%s: %s as user %r to virtual host %r",
+        connection.name,
+        connection.client or "a client",
+        connection.user_name,
+        name,
+    )
+    connection.send(0, CONNECTION_OPEN_OK)
+
+
+def _check_tuned(name: str, value: int, lowest: int, offered: int) -> None:
+    """RabbitMQ's rule: 0 asks for no limit, which only a server without one can give."""
+    if value != 0 and value < lowest:
+        raise NotAllowed(f"negotiated {name} = {value} is lower than the minimum allowed value ({lowest})")
+    if value == 0 or value > offered:
+        detail = " (no limit)" if name == "channel_max" and value == 0 else ""
+        raise NotAllowed(f"negotiated {name} = {value}{detail} is higher than the maximum allowed value ({offered})")
+
+
+def _text(field: Field | None) -> str:
+    return field.value[:64] if field is not None and isinstance(field.value, str) else ""

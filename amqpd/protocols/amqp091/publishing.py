@@ -1,0 +1,54 @@
+"""Where a basic.publish goes: from the method's bytes to a route, once for as long as nothing changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqpd.errors import AccessRefused, NotImplementedByBroker
+from amqpd.protocols.amqp091 import codec
+from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
+from amqpd.protocols.amqp091.routes import Route
+
+if TYPE_CHECKING:
+    from amqpd.broker.exchanges.base import Exchange
+    from amqpd.protocols.amqp091.channel import Channel
+
+
+def find_route(channel: Channel, frame: bytes) -> Route | None:
+    """The route of a whole method frame; None when the plain road must say what is wrong with it."""
+    payload = frame[7:-1]
+    try:
+        method = codec.decode(codec.SCHEMAS[BASIC_PUBLISH], payload, 4)
+    except codec.MalformedMethod:
+        return None
+    exchange = channel.connection.vhost.exchanges.get(method["exchange"])
+    if exchange is None or exchange.internal or method["immediate"]:
+        return None
+    return _route(channel, method, exchange, payload)
+
+
+def resolve(channel: Channel, payload: bytes) -> Route:
+    """The route of a method's payload. Raises NotFound, AccessRefused, NotImplementedByBroker."""
+    method = codec.decode(codec.SCHEMAS[BASIC_PUBLISH], payload, 4)
+    if method["immediate"]:
+        raise NotImplementedByBroker("immediate=true")
+    vhost = channel.connection.vhost
+    exchange = vhost.get_exchange(method["exchange"])
+    if exchange.internal:
+        raise AccessRefused(f"cannot publish to internal exchange '{exchange.name}' in vhost '{vhost.name}'")
+    return _route(channel, method, exchange, payload)
+
+
+def _route(channel: Channel, method: codec.Method, exchange: Exchange, payload: bytes) -> Route:
+    vhost = channel.connection.vhost
+    key: str = method["routing_key"]
+    by_headers = vhost.needs_headers(exchange)
+    return Route(
+        channel,
+        exchange,
+        key,
+        payload[6:-1] + b"\xce",  # behind class, method and ticket; before the octet of bits
+        [] if by_headers else vhost.route(exchange, key, None),
+        mandatory=method["mandatory"],
+        by_headers=by_headers,
+    )

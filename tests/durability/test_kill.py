@@ -1,0 +1,112 @@
+"""A few cycles of ``tests/durability/kill.py``; the program runs as many as one wants."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.durability.kill import Campaign
+from tests.durability.ledger import CONFIRMED, PERSISTENT, Ledger, Producer, Reader
+from tests.durability.peer import Delivery
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("window_bytes", "backend"), [(8_388_608, "asyncio"), (65_536, "trio")])
+def test_kill_breaks_no_promise(tmp_path: Path, window_bytes: int, backend: str) -> None:
+    """The smaller window makes queues page."""
+    environ = {"AMQPD_QUEUE_WINDOW_BYTES": str(window_bytes)}
+    campaign = Campaign(tmp_path, window_bytes, "--backend", backend, environ=environ)
+    ledger = campaign.run(4, drain_every=2, load_s=0.6)
+    print(ledger.table())
+    assert ledger.is_clean, ledger.table()
+    assert ledger.counts["confirmed"] > 500
+    assert ledger.counts["acked and known to be on disk"] > 100
+    assert ledger.counts["drained"] > 100
+
+
+# The ledger itself: a judge that never convicts is none.
+
+
+def make_ledger() -> tuple[Ledger, Producer, Reader]:
+    producer = Producer(1, "all", "", ("q", "r"))
+    for _ in range(10):
+        producer.next_message()
+    return Ledger([producer], ("q", "r")), producer, Reader("q")
+
+
+def delivery(producer: Producer, number: int, *, redelivered: bool = False) -> Delivery:
+    return Delivery(number, redelivered, *producer.content(number))
+
+
+def test_ledger_sees_what_was_lost() -> None:
+    ledger, producer, reader = make_ledger()
+    producer.confirm(1, 2)
+    ledger.deliver(reader, delivery(producer, 1))
+    ledger.deliver(Reader("r"), delivery(producer, 1))
+    ledger.deliver(Reader("r"), delivery(producer, 2))
+    ledger.audit_drained()
+    assert producer.sent[2] == CONFIRMED
+    assert ledger.violations["confirmed and lost"] == 1
+    assert sum(ledger.violations.values()) == 1
+
+
+def test_ledger_sees_what_comes_again() -> None:
+    ledger, producer, reader = make_ledger()
+    ledger.deliver(reader, delivery(producer, 1))
+    ledger.audit_drained()
+    ledger.deliver(Reader("q"), delivery(producer, 1, redelivered=True))
+    assert ledger.violations["acked and redelivered"] == 1
+    assert sum(ledger.violations.values()) == 1
+
+
+def test_ledger_sees_duplicates_and_disorder() -> None:
+    ledger, producer, reader = make_ledger()
+    ledger.deliver(reader, delivery(producer, 2))
+    ledger.deliver(reader, delivery(producer, 1))
+    assert ledger.violations["out of order"] == 1
+    ledger.deliver(Reader("q"), delivery(producer, 2))
+    assert ledger.violations["duplicate without the flag"] == 1
+    ledger.deliver(Reader("q"), delivery(producer, 2, redelivered=True))
+    assert sum(ledger.violations.values()) == 2
+    alone = Reader("q", is_alone=True)
+    ledger.deliver(alone, delivery(producer, 2, redelivered=True))
+    ledger.deliver(alone, delivery(producer, 1, redelivered=True))
+    assert ledger.violations["out of order"] == 2
+
+
+def test_ledger_sees_phantoms() -> None:
+    ledger, producer, reader = make_ledger()
+    never_sent = Producer(1, "all", "", ("q",))
+    ledger.deliver(reader, delivery(never_sent, 11))
+    ledger.deliver(reader, Delivery(1, False, PERSISTENT, b"who knows"))
+    ledger.deliver(reader, Delivery(1, False, PERSISTENT, producer.content(3)[1] + b"!"))
+    assert ledger.violations["phantom"] == 3
+
+
+def test_ledger_sees_flags_that_lie() -> None:
+    ledger, producer, reader = make_ledger()
+    ledger.deliver(reader, delivery(producer, 1, redelivered=True))
+    assert ledger.violations["flagged, never delivered"] == 1
+    ledger.on_clean_restart()
+    ledger.deliver(reader, delivery(producer, 2, redelivered=True))
+    assert ledger.violations["flagged, never delivered"] == 2
+    ledger.on_restart()
+    ledger.deliver(reader, delivery(producer, 3, redelivered=True))
+    assert ledger.violations["flagged, never delivered"] == 2
+
+
+def test_ledger_sees_half_transactions() -> None:
+    ledger, producer, reader = make_ledger()
+    producer.transactions.append((1, 2))
+    ledger.on_restart()
+    ledger.deliver(reader, delivery(producer, 1))
+    ledger.audit_drained()
+    assert ledger.violations["half a transaction"] == 1
+
+
+def test_ledger_sees_transients_that_last() -> None:
+    producer = Producer(1, "all", "", ("q",), persistent=False)
+    producer.next_message()
+    ledger = Ledger([producer], ("q",))
+    ledger.on_restart()
+    ledger.deliver(Reader("q"), delivery(producer, 1, redelivered=True))
+    assert ledger.violations["transient came back"] == 1

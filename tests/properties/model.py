@@ -1,0 +1,488 @@
+"""The broker as it would be if nothing mattered but being right: queues are lists, routing tries every binding, nothing is on disk.
+
+A method of ``Model`` does what the AMQP method does and notes in ``channel.expected`` what the client must be answered. Deliveries are not
+foretold: ``delivered`` judges each one that is seen, and ``check_quiet`` that none is missing. Refusals are raised as ``Refused``.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Refused(Exception):
+    """The channel is closed with this reply code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(str(code))
+        self.code = code
+
+
+@dataclass
+class Entry:
+    """A message in one queue. ``redelivered`` None: after a crash, either answer is right."""
+
+    number: int
+    body: bytes
+    address: tuple[str, str]
+    persistent: bool
+    redelivered: bool | None = False
+
+
+@dataclass(eq=False)
+class Exchange:
+    kind: str
+    durable: bool = False
+    auto_delete: bool = False
+
+
+@dataclass(eq=False)
+class Queue:
+    """``ready`` is in order of the entries' numbers. ``ring``: consumers in the order of their turns."""
+
+    name: str
+    durable: bool
+    auto_delete: bool
+    owner: "Connection | None"
+    ready: list[Entry] = field(default_factory=list)
+    consumers: list["Consumer"] = field(default_factory=list)
+    ring: list["Consumer"] = field(default_factory=list)
+    deleted: bool = False
+
+    def next_consumer(self) -> "Consumer | None":
+        """Whose turn it is. Those without credit lose their place until they have some again."""
+        while self.ring:
+            consumer = self.ring.pop(0)
+            if consumer.has_credit():
+                self.ring.append(consumer)
+                return consumer
+        return None
+
+    def put_back(self, entry: Entry) -> None:
+        entry.redelivered = True
+        if not self.deleted:
+            self.ready.append(entry)
+            self.ready.sort(key=lambda entry: entry.number)
+
+
+@dataclass(eq=False)
+class Consumer:
+    tag: str
+    queue: Queue
+    channel: "Channel"
+    no_ack: bool
+    exclusive: bool
+    prefetch: int
+    unacked: int = 0
+
+    def is_limited(self) -> bool:
+        return not self.no_ack and 0 < self.prefetch <= self.unacked
+
+    def could_take(self) -> bool:
+        return not self.is_limited() and not 0 < self.channel.prefetch_all <= self.channel.outstanding
+
+    def has_credit(self) -> bool:
+        """``could_take``, and the channel remembers that it was the one to blame."""
+        if not self.is_limited() and not self.could_take():
+            self.channel.is_full = True
+        return self.could_take()
+
+    def wake(self) -> None:
+        if self in self.queue.consumers and self not in self.queue.ring:
+            self.queue.ring.append(self)
+
+
+@dataclass(eq=False)
+class Connection:
+    channels: dict[int, "Channel"] = field(default_factory=dict)
+
+
+@dataclass
+class Held:
+    """A publish of a transaction."""
+
+    queues: list[Queue]
+    entry: Entry
+    mandatory: bool
+
+
+@dataclass(eq=False)
+class Channel:
+    connection: Connection
+    consumers: dict[str, Consumer] = field(default_factory=dict)
+    unacked: dict[int, tuple[Queue, Entry, Consumer | None]] = field(default_factory=dict)
+    next_tag: int = 1
+    prefetch: int = 0
+    prefetch_all: int = 0
+    outstanding: int = 0
+    is_full: bool = False
+    confirms: bool = False
+    published: int = 0
+    confirmed: int = 0
+    tx: bool = False
+    held: list[Held] = field(default_factory=list)
+    settled: list[tuple[int, tuple[Queue, Entry, Consumer | None], bool]] = field(default_factory=list)
+    expected: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    cancels: list[str] = field(default_factory=list)
+    returns: dict[bytes, int] = field(default_factory=dict)  # bodies to be returned -> before which confirm
+
+    def answer(self, name: str, **args: Any) -> None:
+        self.expected.append((name, args))
+
+
+class Model:
+    """All of it. Names as in the methods of the standard."""
+
+    def __init__(self) -> None:
+        self.exchanges = {"": Exchange("direct", True), "amq.topic": Exchange("topic", True)}
+        self.queues: dict[str, Queue] = {}
+        self.bindings: list[tuple[str, bool, str, str, str]] = []  # source, whether to a queue, destination, key, wish
+        self.connections: list[Connection] = []
+        self.count = 0
+
+    # -- topology --
+
+    def exchange_declare(self, channel: Channel, name: str, kind: str, durable: bool, auto_delete: bool) -> None:
+        there = self.exchanges.setdefault(name, Exchange(kind, durable, auto_delete))
+        if (there.kind, there.durable, there.auto_delete) != (kind, durable, auto_delete):
+            raise Refused(406)
+        channel.answer("exchange.declare-ok")
+
+    def exchange_delete(self, channel: Channel, name: str, if_unused: bool) -> None:
+        if if_unused and any(source == name for source, *_ in self.bindings):
+            raise Refused(406)
+        if name in self.exchanges:
+            self.drop_exchange(name)
+        channel.answer("exchange.delete-ok")
+
+    def drop_exchange(self, name: str) -> None:
+        del self.exchanges[name]
+        self.bindings = [binding for binding in self.bindings if binding[0] != name]
+        self.unbind_all(lambda binding: binding[1:3] == (False, name))
+
+    def unbind_all(self, is_wanted: Any) -> None:
+        """Remove bindings; auto-delete exchanges go with their last one."""
+        gone = [binding for binding in self.bindings if is_wanted(binding)]
+        self.bindings = [binding for binding in self.bindings if not is_wanted(binding)]
+        for source, *_ in gone:
+            exchange = self.exchanges.get(source)
+            if exchange and exchange.auto_delete and not any(binding[0] == source for binding in self.bindings):
+                self.drop_exchange(source)
+
+    def bind(self, channel: Channel, to_queue: bool, source: str, name: str, key: str, wish: str) -> None:
+        if to_queue:
+            self.queue(channel, name)
+        elif name not in self.exchanges:
+            raise Refused(404)
+        if source not in self.exchanges:
+            raise Refused(404)
+        if (source, to_queue, name, key, wish) not in self.bindings:
+            self.bindings.append((source, to_queue, name, key, wish))
+        channel.answer("queue.bind-ok" if to_queue else "exchange.bind-ok")
+
+    def unbind(self, channel: Channel, to_queue: bool, source: str, name: str, key: str, wish: str) -> None:
+        self.unbind_all(lambda binding: binding == (source, to_queue, name, key, wish))
+        channel.answer("queue.unbind-ok" if to_queue else "exchange.unbind-ok")
+
+    def queue(self, channel: Channel, name: str) -> Queue:
+        queue = self.queues.get(name)
+        if queue is None:
+            raise Refused(404)
+        if queue.owner not in (None, channel.connection):
+            raise Refused(405)
+        return queue
+
+    def queue_declare(self, channel: Channel, name: str, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+        if name in self.queues:
+            queue = self.queue(channel, name)
+            if (queue.durable, queue.auto_delete) != (durable, auto_delete):
+                raise Refused(406)
+            if exclusive != (queue.owner is not None):
+                raise Refused(405)
+        else:
+            queue = Queue(name, durable, auto_delete, channel.connection if exclusive else None)
+            self.queues[name] = queue
+        self.answer_declare(channel, queue)
+
+    def queue_declare_passive(self, channel: Channel, name: str) -> None:
+        self.answer_declare(channel, self.queue(channel, name))
+
+    def answer_declare(self, channel: Channel, queue: Queue) -> None:
+        count = {"message_count": len(queue.ready), "consumer_count": len(queue.consumers)}
+        channel.answer("queue.declare-ok", queue=queue.name, **count)
+
+    def queue_delete(self, channel: Channel, name: str, if_unused: bool, if_empty: bool) -> None:
+        count = 0
+        if name in self.queues:
+            queue = self.queue(channel, name)
+            count = len(queue.ready)
+            if (if_unused and queue.consumers) or (if_empty and count):
+                raise Refused(406)
+            self.drop_queue(queue)
+        channel.answer("queue.delete-ok", message_count=count)
+
+    def drop_queue(self, queue: Queue) -> None:
+        del self.queues[queue.name]
+        queue.deleted = True
+        queue.ready = []
+        for consumer in queue.consumers:
+            if consumer.channel.consumers.pop(consumer.tag, None):
+                consumer.channel.cancels.append(consumer.tag)
+        queue.consumers, queue.ring = [], []
+        self.unbind_all(lambda binding: binding[1:3] == (True, queue.name))
+
+    def queue_purge(self, channel: Channel, name: str) -> None:
+        queue = self.queue(channel, name)
+        channel.answer("queue.purge-ok", message_count=len(queue.ready))
+        queue.ready = []
+
+    # -- messages --
+
+    def route(self, source: str, key: str, header: str) -> list[Queue]:
+        """Every queue that can be reached from the exchange by bindings that match."""
+        if source == "":
+            return [self.queues[key]] if key in self.queues else []
+        names = {source}
+        found: dict[str, Queue] = {}
+        while True:
+            before = (len(names), len(found))
+            for start, to_queue, name, pattern, wish in self.bindings:
+                if start in names and matches(self.exchanges[start].kind, pattern, key, wish, header):
+                    if to_queue:
+                        found[name] = self.queues[name]
+                    else:
+                        names.add(name)
+            if before == (len(names), len(found)):
+                return list(found.values())
+
+    def publish(
+        self, channel: Channel, exchange: str, key: str, body: bytes, header: str, *, persistent: bool, mandatory: bool
+    ) -> None:
+        if exchange not in self.exchanges:
+            raise Refused(404)
+        held = Held(self.route(exchange, key, header), Entry(0, body, (exchange, key), persistent), mandatory)
+        if channel.tx:
+            channel.held.append(held)
+        else:
+            channel.published += 1
+            self.enqueue(channel, held)
+
+    def enqueue(self, channel: Channel, held: Held) -> None:
+        queues = [queue for queue in held.queues if not queue.deleted]
+        entry = held.entry
+        for queue in queues:
+            self.count += 1
+            queue.ready.append(Entry(self.count, entry.body, entry.address, entry.persistent))
+        if held.mandatory and not queues:
+            channel.returns[entry.body] = channel.published
+
+    def consume(self, channel: Channel, name: str, tag: str, no_ack: bool, exclusive: bool) -> None:
+        queue = self.queue(channel, name)
+        if queue.consumers and (exclusive or queue.consumers[0].exclusive):
+            raise Refused(403)
+        consumer = Consumer(tag, queue, channel, no_ack, exclusive, channel.prefetch)
+        channel.consumers[tag] = consumer
+        queue.consumers.append(consumer)
+        queue.ring.append(consumer)
+        channel.answer("basic.consume-ok", consumer_tag=tag)
+
+    def cancel(self, channel: Channel, tag: str) -> None:
+        if tag in channel.consumers:
+            self.drop_consumer(channel.consumers.pop(tag))
+        channel.answer("basic.cancel-ok", consumer_tag=tag)
+
+    def drop_consumer(self, consumer: Consumer) -> None:
+        queue = consumer.queue
+        if queue.deleted:
+            return
+        queue.consumers.remove(consumer)
+        queue.ring = [other for other in queue.ring if other is not consumer]
+        if queue.auto_delete and not queue.consumers:
+            self.drop_queue(queue)
+
+    def qos(self, channel: Channel, count: int, for_all: bool) -> None:
+        if for_all:
+            channel.prefetch_all = count
+            self.wake_all(channel)
+        else:
+            channel.prefetch = count
+        channel.answer("basic.qos-ok")
+
+    def get(self, channel: Channel, name: str, no_ack: bool) -> None:
+        queue = self.queue(channel, name)
+        if not queue.ready:
+            channel.answer("basic.get-empty")
+            return
+        entry = queue.ready.pop(0)
+        channel.answer(
+            "basic.get-ok",
+            delivery_tag=self.hand_out(channel, queue, entry, None, keep=not no_ack),
+            message_count=len(queue.ready),
+            entry=Entry(**vars(entry)),
+        )
+
+    def hand_out(self, channel: Channel, queue: Queue, entry: Entry, consumer: Consumer | None, *, keep: bool) -> int:
+        tag = channel.next_tag
+        channel.next_tag += 1
+        if keep:
+            channel.unacked[tag] = (queue, entry, consumer)
+            if consumer:
+                consumer.unacked += 1
+                channel.outstanding += 1
+        return tag
+
+    def can_be_delivered(self, channel: Channel, tag: str, body: bytes) -> bool:
+        """Whether the delivery comes at all, and no other delivery of its queue must be seen before."""
+        consumer = channel.consumers.get(tag)
+        if consumer is None or not consumer.queue.ready or consumer.queue.ready[0].body != body:
+            return False
+        return next((other for other in consumer.queue.ring if other.could_take()), None) is consumer
+
+    def delivered(self, channel: Channel, tag: str) -> tuple[int, Entry]:
+        """The client saw a delivery to this consumer: which it should have been."""
+        consumer = channel.consumers[tag]
+        consumer.queue.next_consumer()
+        entry = consumer.queue.ready.pop(0)
+        return self.hand_out(channel, consumer.queue, entry, consumer, keep=not consumer.no_ack), entry
+
+    def check_quiet(self) -> None:
+        """Nothing is ready for a consumer that could have it."""
+        for queue in self.queues.values():
+            if queue.ready:
+                idle = queue.next_consumer()
+                assert idle is None, f"{len(queue.ready)} messages are ready in {queue.name}, and {idle.tag} has none"
+
+    # -- settling --
+
+    def settle(self, channel: Channel, tag: int, *, multiple: bool, requeue: bool | None) -> None:
+        """ack (requeue None), nack, reject."""
+        if not (multiple and tag == 0) and tag not in channel.unacked:
+            raise Refused(406)
+        tags = [known for known in channel.unacked if known == tag or (multiple and (tag == 0 or known < tag))]
+        settled = [(known, channel.unacked.pop(known), bool(requeue)) for known in tags]
+        if channel.tx:
+            channel.settled += settled
+        else:
+            self.finish(settled)
+
+    def finish(self, settled: list[tuple[int, tuple[Queue, Entry, Consumer | None], bool]]) -> None:
+        for _, (queue, entry, consumer), requeue in settled:
+            if consumer:
+                channel = consumer.channel
+                consumer.unacked -= 1
+                channel.outstanding -= 1
+                consumer.wake()
+                if channel.is_full:
+                    self.wake_all(channel)
+            if requeue:
+                queue.put_back(entry)
+
+    def wake_all(self, channel: Channel) -> None:
+        channel.is_full = False
+        for consumer in channel.consumers.values():
+            consumer.wake()
+
+    def recover(self, channel: Channel) -> None:
+        self.put_back_all(channel)
+        channel.answer("basic.recover-ok")
+
+    def put_back_all(self, channel: Channel) -> None:
+        settled = [(tag, unacked, True) for tag, unacked in channel.unacked.items()]
+        channel.unacked = {}
+        self.finish(settled)
+
+    # -- confirms and transactions --
+
+    def confirm_select(self, channel: Channel) -> None:
+        if channel.tx:
+            raise Refused(406)
+        if not channel.confirms:
+            channel.confirms = True
+            channel.published = 0
+        channel.answer("confirm.select-ok")
+
+    def tx_select(self, channel: Channel) -> None:
+        if channel.confirms:
+            raise Refused(406)
+        channel.tx = True
+        channel.answer("tx.select-ok")
+
+    def tx_commit(self, channel: Channel) -> None:
+        if not channel.tx:
+            raise Refused(406)
+        held, channel.held = channel.held, []
+        settled, channel.settled = channel.settled, []
+        for publish in held:
+            self.enqueue(channel, publish)
+        self.finish(settled)
+        channel.answer("tx.commit-ok")
+
+    def tx_rollback(self, channel: Channel) -> None:
+        if not channel.tx:
+            raise Refused(406)
+        self.roll_back(channel)
+        channel.answer("tx.rollback-ok")
+
+    def roll_back(self, channel: Channel) -> None:
+        channel.held = []
+        channel.unacked |= {tag: unacked for tag, unacked, _ in channel.settled}
+        channel.unacked = dict(sorted(channel.unacked.items()))
+        channel.settled = []
+
+    # -- ends --
+
+    def release(self, channels: list[Channel]) -> None:
+        """These channels end: first all consumers go, so that what goes back does not come back to them."""
+        for channel in channels:
+            consumers, channel.consumers = channel.consumers, {}
+            for consumer in consumers.values():
+                self.drop_consumer(consumer)
+        for channel in channels:
+            self.roll_back(channel)
+            self.put_back_all(channel)
+            channel.expected, channel.cancels, channel.returns = [], [], {}
+
+    def disconnect(self, connection: Connection) -> None:
+        self.release(list(connection.channels.values()))
+        for queue in list(self.queues.values()):
+            if queue.owner is connection:
+                self.drop_queue(queue)
+
+    def restart(self, *, is_crash: bool) -> None:
+        """What is durable is left. Unless it was a crash, everybody had left in good order."""
+        if is_crash:
+            for queue, entry in self.unacked():
+                queue.put_back(entry)
+        self.connections = []
+        self.queues = {name: queue for name, queue in self.queues.items() if queue.durable and queue.owner is None}
+        for queue in self.queues.values():
+            queue.consumers, queue.ring = [], []
+            queue.ready = [entry for entry in queue.ready if entry.persistent]
+            for entry in queue.ready:
+                if is_crash and not entry.redelivered:
+                    entry.redelivered = None
+        self.exchanges = {name: exchange for name, exchange in self.exchanges.items() if exchange.durable}
+        self.bindings = [
+            binding
+            for binding in self.bindings
+            if binding[0] in self.exchanges and binding[2] in (self.queues if binding[1] else self.exchanges)
+        ]
+
+    def unacked(self) -> list[tuple[Queue, Entry]]:
+        """What all channels have, acks that wait for a commit included."""
+        return [
+            unacked[:2]
+            for connection in self.connections
+            for channel in connection.channels.values()
+            for unacked in (*channel.unacked.values(), *(settled[1] for settled in channel.settled))
+        ]
+
+
+def matches(kind: str, pattern: str, key: str, wish: str, header: str) -> bool:
+    """``wish`` and ``header`` are the value of the one header that there is."""
+    if kind == "headers":
+        return wish in ("", header)
+    if kind == "topic":
+        words = [{"*": "[^.]+", "#": ".*"}.get(word, re.escape(word)) for word in pattern.split(".")]
+        expression = r"\.".join(words).replace(r"\..*", r"(\..*)?").replace(r".*\.", r"(.*\.)?")
+        return re.fullmatch(expression, key) is not None
+    return kind == "fanout" or pattern == key

@@ -1,0 +1,476 @@
+"""Clients of the broker and the naive model are told the same: any methods on any channels, in any order.
+
+Each rule does one thing and takes a turn. The same machine runs a second time with a window so small that queues page to segments. A restart
+keeps what is durable; after every step, what the store would bring back is compared, too.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from amqpd import limits
+from amqpd.broker.ports import SCRATCH
+from amqpd.broker.queues.classic import ClassicQueue
+from amqpd.broker.recovery import restore
+from amqpd.store.memory import MemoryStore
+from tests.properties.model import Channel, Connection, Entry, Model, Refused
+from tests.support import wire
+from tests.support.raw_peer import decode_properties, properties
+from tests.support.wire import Peer, Said, Server
+
+CONNECTIONS = 3
+CHANNELS = (1, 2)
+QUEUES = ("q0", "q1", "q2", "q3")
+EXCHANGES = ("direct", "fanout", "topic", "headers", "amq.topic")
+KINDS = {name: name.removeprefix("amq.") for name in EXCHANGES}
+KEYS = ("q0", "a.b", "a", "b.c.b", "")
+PATTERNS = ("q0", "a.b", "a.*", "#", "a.#", "#.b", "*.#.b")
+WISHES = ("", "x", "y")
+
+places = st.tuples(st.integers(0, CONNECTIONS - 1), st.sampled_from(CHANNELS))
+queues = st.sampled_from(QUEUES)
+exchanges = st.sampled_from(EXCHANGES)
+flags = st.booleans()
+rarely = st.integers(0, 4).map(lambda number: number == 0)
+# Most declarations of a name agree with each other.
+queue_flags = st.sampled_from(range(4))
+
+
+class BrokerMachine(RuleBasedStateMachine):
+    """``peers`` and the model's connections go by the same numbers."""
+
+    window_bytes: ClassVar[int] = limits.QUEUE_WINDOW_BYTES
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.body_count = 0
+        self.tag_count = 0
+        self.server = self.start(MemoryStore())
+        self.peers: dict[int, Peer] = {}
+        self.connections: dict[int, Connection] = {}
+
+    # -- the two worlds --
+
+    def start(self, store: MemoryStore) -> Server:
+        server = Server(store, queue_window_bytes=self.window_bytes)
+        restore(server.broker)
+        server.turn()
+        return server
+
+    def at(self, place: tuple[int, int]) -> tuple[Peer, int, Channel]:
+        """A channel, of a connection that is made now if there is none."""
+        number, channel = place
+        if number not in self.peers:
+            self.peers[number] = self.server.peer(*CHANNELS)
+            connection = self.connections[number] = Connection()
+            connection.channels = {key: Channel(connection) for key in CHANNELS}
+            self.model.connections.append(connection)
+        return self.peers[number], channel, self.connections[number].channels[channel]
+
+    def do(self, place: tuple[int, int], data: Callable[[int], bytes], act: Callable[[Channel], None]) -> None:
+        """Send ``data``, let the model ``act``, and compare what they say."""
+        peer, number, channel = self.at(place)
+        peer.feed(data(number))
+        code = 0
+        try:
+            act(channel)
+        except Refused as refused:
+            code = refused.code
+            self.model.release([channel])
+            channel.answer("channel.close", reply_code=code)
+        self.settle()
+        if code:
+            self.reopen(place, "channel.close-ok")
+
+    def reopen(self, place: tuple[int, int], goodbye: str) -> None:
+        peer, number, old = self.at(place)
+        channel = self.connections[place[0]].channels[number] = Channel(old.connection)
+        peer.feed(wire.method(number, goodbye) + wire.method(number, "channel.open"))
+        if goodbye == "channel.close":
+            channel.answer("channel.close-ok")
+        channel.answer("channel.open-ok")
+        self.settle()
+
+    def settle(self) -> None:
+        """A turn; then everything that was said must be what the model allows, and nothing may be missing."""
+        self.server.turn()
+        self.server.check()
+        heard = {number: peer.output() for number, peer in self.peers.items()}
+        while any(heard.values()):
+            if not any([self.take(self.connections[number], said) for number, said in heard.items()]):
+                raise AssertionError(f"not what should come next: {[said[0] for said in heard.values() if said]}")
+        self.model.check_quiet()
+        for connection in self.connections.values():
+            for channel in connection.channels.values():
+                assert not channel.expected, f"missing: {channel.expected}"
+                assert not channel.cancels, f"not told of their end: {channel.cancels}"
+                assert not channel.returns, f"not returned: {channel.returns}"
+                assert not channel.confirms or channel.confirmed == channel.published
+
+    def take(self, connection: Connection, heard: list[Said]) -> int:
+        """Take what fits from the front of ``heard``; how much."""
+        count = 0
+        while heard and self.fits(connection.channels[heard[0].channel], heard[0]):
+            heard.pop(0)
+            count += 1
+        return count
+
+    def fits(self, channel: Channel, said: Said) -> bool:
+        args = said.args
+        match said.name:
+            case "basic.deliver":
+                tag = args["consumer_tag"]
+                if not self.model.can_be_delivered(channel, tag, said.body):
+                    return False
+                delivery_tag, entry = self.model.delivered(channel, tag)
+                assert args["delivery_tag"] == delivery_tag
+                check_message(said, entry)
+            case "basic.cancel":
+                channel.cancels.remove(args["consumer_tag"])
+            case "basic.return":
+                assert (args["reply_code"], args["reply_text"]) == (312, "NO_ROUTE")
+                channel.returns.pop(said.body)
+            case "basic.ack":
+                assert channel.confirmed < args["delivery_tag"] <= channel.published
+                assert args["multiple"] or args["delivery_tag"] == channel.confirmed + 1
+                channel.confirmed = args["delivery_tag"]
+                late = [number for number in channel.returns.values() if number <= channel.confirmed]
+                assert not late, f"confirmed before they were returned: {late}"
+            case _:
+                name, expected = channel.expected.pop(0)
+                given = dict(expected)
+                entry = given.pop("entry", None)
+                assert (said.name, {key: args[key] for key in given}) == (name, given)
+                if entry is not None:
+                    check_message(said, entry)
+        return True
+
+    # -- rules: topology --
+
+    @initialize()
+    def begin(self) -> None:
+        self.declare_queue((0, 1), "q0", 1)
+        self.declare_queue((0, 1), "q1", 0)
+
+    @rule(place=places, name=queues, kind=queue_flags)
+    def declare_queue(self, place: tuple[int, int], name: str, kind: int) -> None:
+        """q0 is durable mostly, q2 auto-delete, q3 exclusive."""
+        durable, auto_delete, exclusive = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 0, 1))[
+            QUEUES.index(name) ^ (kind if kind != 3 else 0)
+        ]
+        self.do(
+            place,
+            lambda channel: wire.method(
+                channel, "queue.declare", queue=name, durable=durable, auto_delete=auto_delete, exclusive=exclusive
+            ),
+            lambda channel: self.model.queue_declare(channel, name, bool(durable), bool(exclusive), bool(auto_delete)),
+        )
+
+    @rule(place=places, name=queues)
+    def count_messages(self, place: tuple[int, int], name: str) -> None:
+        self.do(
+            place,
+            lambda channel: wire.method(channel, "queue.declare", queue=name, passive=True),
+            lambda channel: self.model.queue_declare_passive(channel, name),
+        )
+
+    @rule(place=places, name=queues, if_unused=flags, if_empty=flags, really=rarely)
+    def delete_queue(self, place: tuple[int, int], name: str, if_unused: bool, if_empty: bool, really: bool) -> None:
+        if not really:
+            if_unused = True
+        self.do(
+            place,
+            lambda channel: wire.method(channel, "queue.delete", queue=name, if_unused=if_unused, if_empty=if_empty),
+            lambda channel: self.model.queue_delete(channel, name, if_unused, if_empty),
+        )
+
+    @rule(place=places, name=queues)
+    def purge(self, place: tuple[int, int], name: str) -> None:
+        self.do(
+            place,
+            lambda channel: wire.method(channel, "queue.purge", queue=name),
+            lambda channel: self.model.queue_purge(channel, name),
+        )
+
+    @rule(place=places, name=st.sampled_from(EXCHANGES[:-1]), durable=flags, auto_delete=rarely)
+    def declare_exchange(self, place: tuple[int, int], name: str, durable: bool, auto_delete: bool) -> None:
+        self.do(
+            place,
+            lambda channel: wire.method(
+                channel, "exchange.declare", exchange=name, type=name, durable=durable, auto_delete=auto_delete
+            ),
+            lambda channel: self.model.exchange_declare(channel, name, name, durable, auto_delete),
+        )
+
+    @rule(place=places, name=st.sampled_from(EXCHANGES[:-1]), if_unused=flags)
+    def delete_exchange(self, place: tuple[int, int], name: str, if_unused: bool) -> None:
+        self.do(
+            place,
+            lambda channel: wire.method(channel, "exchange.delete", exchange=name, if_unused=if_unused),
+            lambda channel: self.model.exchange_delete(channel, name, if_unused),
+        )
+
+    @rule(
+        place=places,
+        source=exchanges,
+        destination=st.sampled_from(QUEUES + EXCHANGES[:3]),
+        key=st.sampled_from(PATTERNS),
+        wish=st.sampled_from(WISHES),
+        remove=rarely,
+    )
+    def bind(self, place: tuple[int, int], source: str, destination: str, key: str, wish: str, remove: bool) -> None:
+        to_queue = destination in QUEUES
+        verb = "unbind" if remove else "bind"
+        name = (
+            {"queue": destination, "exchange": source} if to_queue else {"destination": destination, "source": source}
+        )
+        arguments = {"x-match": "all", "h": wish} if wish else {}
+        act = self.model.unbind if remove else self.model.bind
+        self.do(
+            place,
+            lambda channel: wire.method(
+                channel, f"{'queue' if to_queue else 'exchange'}.{verb}", routing_key=key, arguments=arguments, **name
+            ),
+            lambda channel: act(channel, to_queue, source, destination, key, wish),
+        )
+
+    # -- rules: messages --
+
+    @rule(
+        place=places,
+        exchange=st.sampled_from(("", "", "", *EXCHANGES)),
+        key=st.sampled_from(QUEUES + KEYS),
+        header=st.sampled_from(WISHES),
+        persistent=st.lists(flags, min_size=1, max_size=12),
+        mandatory=flags,
+        size=st.sampled_from((0, 0, 50, 700)),
+    )
+    def publish(
+        self,
+        place: tuple[int, int],
+        exchange: str,
+        key: str,
+        header: str,
+        persistent: list[bool],
+        mandatory: bool,
+        size: int,
+    ) -> None:
+        """Some messages in one chunk, each persistent or not."""
+        bodies = [(self.next_body(size), is_kept) for is_kept in persistent]
+
+        def data(channel: int) -> bytes:
+            return b"".join(
+                wire.publish(channel, exchange, key, body, make_properties(is_kept, header), mandatory=mandatory)
+                for body, is_kept in bodies
+            )
+
+        def act(channel: Channel) -> None:
+            for body, is_kept in bodies:
+                self.model.publish(channel, exchange, key, body, header, persistent=is_kept, mandatory=mandatory)
+
+        self.do(place, data, act)
+
+    def next_body(self, size: int) -> bytes:
+        self.body_count += 1
+        return b"%d " % self.body_count + b"." * size
+
+    @rule(place=places, name=queues, no_ack=flags, exclusive=rarely)
+    def consume(self, place: tuple[int, int], name: str, no_ack: bool, exclusive: bool) -> None:
+        self.tag_count += 1
+        tag = f"tag {self.tag_count}"
+        self.do(
+            place,
+            lambda channel: wire.method(
+                channel, "basic.consume", queue=name, consumer_tag=tag, no_ack=no_ack, exclusive=exclusive
+            ),
+            lambda channel: self.model.consume(channel, name, tag, no_ack, exclusive),
+        )
+
+    @rule(place=places, number=st.integers(0, 5))
+    def cancel(self, place: tuple[int, int], number: int) -> None:
+        _, _, channel = self.at(place)
+        tags = [*channel.consumers, "nobody"]
+        tag = tags[number % len(tags)]
+        self.do(
+            place,
+            lambda channel: wire.method(channel, "basic.cancel", consumer_tag=tag),
+            lambda channel: self.model.cancel(channel, tag),
+        )
+
+    @rule(place=places, count=st.integers(0, 3), for_all=flags)
+    def qos(self, place: tuple[int, int], count: int, for_all: bool) -> None:
+        self.do(
+            place,
+            lambda channel: wire.method(channel, "basic.qos", prefetch_count=count, global_=for_all),
+            lambda channel: self.model.qos(channel, count, for_all),
+        )
+
+    @rule(place=places, name=queues, no_ack=flags)
+    def get(self, place: tuple[int, int], name: str, no_ack: bool) -> None:
+        self.do(
+            place,
+            lambda channel: wire.method(channel, "basic.get", queue=name, no_ack=no_ack),
+            lambda channel: self.model.get(channel, name, no_ack),
+        )
+
+    @rule(
+        place=places,
+        number=st.integers(0, 30),
+        multiple=flags,
+        verb=st.sampled_from(("ack", "ack", "ack", "nack", "nack", "reject")),
+        requeue=flags,
+        unknown=rarely,
+    )
+    def settle_delivery(
+        self, place: tuple[int, int], number: int, multiple: bool, verb: str, requeue: bool, unknown: bool
+    ) -> None:
+        _, _, channel = self.at(place)
+        tags = list(channel.unacked)
+        if not tags and not unknown:
+            return
+        tag = number if unknown or not tags else tags[number % len(tags)]
+        args: dict[str, Any] = {"delivery_tag": tag}
+        if verb != "reject":
+            args["multiple"] = multiple
+        if verb != "ack":
+            args["requeue"] = requeue
+        self.do(
+            place,
+            lambda channel: wire.method(channel, f"basic.{verb}", **args),
+            lambda channel: self.model.settle(
+                channel, tag, multiple=multiple and verb != "reject", requeue=requeue if verb != "ack" else None
+            ),
+        )
+
+    @rule(place=places)
+    def recover(self, place: tuple[int, int]) -> None:
+        self.do(place, lambda channel: wire.method(channel, "basic.recover", requeue=True), self.model.recover)
+
+    # -- rules: confirms, transactions --
+
+    @rule(place=places, really=rarely)
+    def confirm_select(self, place: tuple[int, int], really: bool) -> None:
+        if really or not self.at(place)[2].tx:
+            self.do(place, lambda channel: wire.method(channel, "confirm.select"), self.model.confirm_select)
+
+    @rule(place=places, really=rarely)
+    def tx_select(self, place: tuple[int, int], really: bool) -> None:
+        if really or not self.at(place)[2].confirms:
+            self.do(place, lambda channel: wire.method(channel, "tx.select"), self.model.tx_select)
+
+    @rule(place=places, really=rarely)
+    def tx_commit(self, place: tuple[int, int], really: bool) -> None:
+        if really or self.at(place)[2].tx:
+            self.do(place, lambda channel: wire.method(channel, "tx.commit"), self.model.tx_commit)
+
+    @rule(place=places, really=rarely)
+    def tx_rollback(self, place: tuple[int, int], really: bool) -> None:
+        if really or self.at(place)[2].tx:
+            self.do(place, lambda channel: wire.method(channel, "tx.rollback"), self.model.tx_rollback)
+
+    # -- rules: ends --
+
+    @rule(place=places)
+    def close_channel(self, place: tuple[int, int]) -> None:
+        self.model.release([self.at(place)[2]])
+        self.reopen(place, "channel.close")
+
+    @precondition(lambda self: self.peers)
+    @rule(number=st.integers(0, CONNECTIONS - 1), politely=flags)
+    def disconnect(self, number: int, politely: bool) -> None:
+        if number not in self.peers:
+            return
+        peer = self.peers.pop(number)
+        connection = self.connections.pop(number)
+        if politely:
+            peer.send(0, "connection.close", reply_code=200)
+        else:
+            peer.hang_up()
+        self.model.disconnect(connection)
+        self.model.connections.remove(connection)
+        self.settle()
+        assert [said.name for said in peer.output()] == ["connection.close-ok"] * politely
+        assert peer.is_gone
+
+    @rule(is_crash=flags, really=rarely)
+    def restart(self, is_crash: bool, really: bool) -> None:
+        if not really:
+            return
+        if not is_crash:
+            for number in list(self.peers):
+                self.disconnect(number, False)
+            self.server.broker.stop()
+            self.server.turn()
+        self.model.restart(is_crash=is_crash)
+        self.peers, self.connections = {}, {}
+        self.server = self.start(copy_of(self.server.store))
+
+    # -- at any time --
+
+    @invariant()
+    def the_store_has_what_is_durable(self) -> None:
+        broker = Server(copy_of(self.server.store)).broker
+        restore(broker)
+        model = self.model
+        vhost = broker.vhosts["/"]
+        durable = {name for name, exchange in model.exchanges.items() if exchange.durable}
+        predeclared = {name for name in vhost.exchanges if name == "" or name.startswith("amq.")}
+        assert set(vhost.exchanges) == durable | predeclared
+        kept = {queue.name: queue for queue in model.queues.values() if queue.durable and queue.owner is None}
+        assert set(vhost.queues) == set(kept)
+        assert {(binding.source, binding.to_queue, binding.destination, binding.key) for binding in vhost.bindings} == {
+            binding[:4]
+            for binding in model.bindings
+            if binding[0] in durable and binding[2] in (kept if binding[1] else durable)
+        }
+        unacked = model.unacked()
+        for name, queue in kept.items():
+            stored = vhost.queues[name]
+            assert isinstance(stored, ClassicQueue)
+            entries = [*queue.ready, *(entry for other, entry in unacked if other is queue)]
+            entries = sorted((entry for entry in entries if entry.persistent), key=lambda entry: entry.number)
+            assert stored.ready_count == len(entries)
+            for entry in entries:
+                message = stored.get()
+                assert message is not None and message.content.endswith(entry.body + b"\xce"), f"{name}: {entry}"
+            assert stored.get() is None
+
+    def teardown(self) -> None:
+        for number in list(self.peers):
+            self.disconnect(number, False)
+        wire.check_left(self.server)
+
+
+class PagingMachine(BrokerMachine):
+    """The same, with queues that keep two or three messages in memory."""
+
+    window_bytes = 1200
+
+
+def check_message(said: Said, entry: Entry) -> None:
+    """What the client got is the message, to the bit."""
+    assert (said.body, (said.args["exchange"], said.args["routing_key"])) == (entry.body, entry.address)
+    assert entry.redelivered is None or said.args["redelivered"] == entry.redelivered
+    assert decode_properties(said.properties)["delivery_mode"] == 1 + entry.persistent
+
+
+def make_properties(persistent: bool, header: str) -> bytes:
+    return properties(delivery_mode=1 + persistent, **({"headers": {"h": header}} if header else {}))
+
+
+def copy_of(store: Any) -> MemoryStore:
+    """What a new start finds on the disk: commits begin anew, scratch is emptied."""
+    copy = MemoryStore()
+    copy.tables = [dict(rows) for rows in store.tables]
+    copy.tables[SCRATCH] = {}
+    return copy
+
+
+TestBroker = BrokerMachine.TestCase
+TestBroker.settings = settings(max_examples=80, stateful_step_count=40)
+TestPaging = PagingMachine.TestCase
+TestPaging.settings = settings(max_examples=80, stateful_step_count=40)

@@ -1,0 +1,1 @@
+"""The few tests with real sockets, real processes and real time."""
