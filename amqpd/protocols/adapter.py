@@ -34,6 +34,7 @@ class Adapter(Owner):
         self.is_publisher = False  # it published, so that back-pressure concerns it
         self.wants_tick = False  # the time that the last tick named has changed
         self.why = ""  # it left, for the log
+        self.is_abandoned = False  # close the socket at once: there is nobody to say anything to
         self.is_finished = False  # close the socket once the outbox is written
 
     @abstractmethod

@@ -29,6 +29,7 @@ logger = logging.getLogger("amqpd.server")
 
 READABLE: Final = 1  # EPOLLIN
 WRITABLE: Final = 4  # EPOLLOUT
+BROKEN: Final = 24  # EPOLLERR | EPOLLHUP: reported whatever one is interested in
 PAUSE_S: Final = 1.0  # of a listener when the process is out of descriptors
 LINGER_S: Final = 2.0  # for a peer to read our last words and close
 
@@ -46,6 +47,7 @@ class Link:
         self.received_at = now
         self.sent_at = now
         self.timer = 0  # the number of its timer that counts; earlier ones are stale
+        self.is_queued = False  # in the reactor's `ready`
         self.is_lingering = False  # all is said: only the peer's end of the stream is waited for
         self.is_closed = False
 
@@ -76,7 +78,7 @@ class Reactor:
         self.paused: dict[int, Door] = {}  # doors that have no use before something is closed, or PAUSE_S is over
         self.paused_until = 0.0
         self.alarm = ""
-        self.ready: deque[int] = deque()  # readable sockets that this turn had no room for
+        self.ready: deque[Link] = deque()  # readable, in the order in which they are served
 
     # -- links and doors --
 
@@ -137,8 +139,12 @@ class Reactor:
             else:
                 if mask & WRITABLE:
                     self._flush(link)
-                if mask & ~WRITABLE:
-                    self.ready.append(descriptor)
+                if mask & BROKEN and not link.interest & READABLE:
+                    link.adapter.why = link.adapter.why or "the client reset the connection"
+                    self._drop(link)
+                elif mask & ~WRITABLE and not link.is_queued:
+                    link.is_queued = True
+                    self.ready.append(link)
         if self.ready:
             self._receive()
         if self.timers and self.timers[0][0] <= now:
@@ -148,11 +154,13 @@ class Reactor:
         return self._finish() or worked
 
     def _receive(self) -> None:
+        """One read of each, while the turn's budget lasts; who is left comes first in the next turn."""
         budget = limits.TURN_BYTES
         ready = self.ready
         while ready and budget > 0:
-            link = self.links.get(ready.popleft())
-            if link is None or link.is_closed or not link.interest & READABLE:
+            link = ready.popleft()
+            link.is_queued = False
+            if link.is_closed or not link.interest & READABLE:
                 continue
             try:
                 chunk: bytes = link.sock.recv(limits.RECEIVE_BYTES)
@@ -169,7 +177,6 @@ class Reactor:
             link.received_at = self.now
             if not link.is_lingering:
                 link.adapter.receive(chunk)
-        ready.clear()  # level-triggered: what was left shows up again
 
     def _finish(self) -> bool:
         """Let the broker finish its turn, resume who waited, and write. True when there is more to do at once."""
@@ -194,7 +201,7 @@ class Reactor:
             self._hold_back()
         elif self.is_holding_back:
             self._hold_new_publishers()
-        return more or len(self.turn.dirty) > 0 or len(self.stage.resumable) > 0
+        return more or len(self.ready) > 0 or len(self.turn.dirty) > 0 or len(self.stage.resumable) > 0
 
     def _tick(self) -> None:
         timers = self.timers
@@ -248,7 +255,9 @@ class Reactor:
         if outbox.is_starved and outbox.size < limits.OUTBOX_LOW_BYTES:
             outbox.is_starved = False
             link.adapter.on_outbox_low()
-        if link.adapter.is_finished and not unsent:
+        if link.adapter.is_abandoned:
+            self._drop(link)
+        elif link.adapter.is_finished and not unsent:
             self._linger(link)
         else:
             self._update_interest(link)

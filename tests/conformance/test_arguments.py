@@ -12,7 +12,7 @@ from tests.support.raw_peer import RawPeer, Typed, properties
 @pytest.fixture(autouse=True)
 def _not_built_yet(broker: Broker) -> None:
     """These pin RabbitMQ's answers for the extensions that amqpd does not have yet."""
-    if broker.product != "rabbitmq":
+    if broker.kind != "rabbitmq":
         pytest.skip("amqpd keeps these arguments and compares them; they have no effect yet")
 
 

@@ -2,9 +2,11 @@
 
     python -m tests.durability.kill --cycles 100 --seed 1
 
-Every cycle starts the broker (sometimes kills it while it starts), sometimes drains and audits all queues, puts load on it and ends it at a
-random moment: nine times of ten with SIGKILL, else with SIGTERM. Exit code 1 when a promise was broken.
+Every cycle starts the broker (sometimes kills it while it starts), sometimes drains and audits all queues, puts load on
+it and ends it at a random moment: nine times of ten with SIGKILL, else with SIGTERM. Exit code 1 when a promise was
+broken.
 """
+# ruff: noqa: T201 - a program, it prints
 
 import argparse
 import random

@@ -1,7 +1,7 @@
-"""What was published, confirmed, delivered and settled, as the clients know it, and which of the promises a delivery breaks.
+"""What was published, confirmed, delivered and settled, as the clients know it, and which promises a delivery breaks.
 
-A message is named by its producer and number; a number is published once, ever. Threads share a ledger: each producer is
-advanced by one thread, marks of a message are single octets.
+A message is named by its producer and number; a number is published once, ever. Threads share a ledger: each producer
+is advanced by one thread, marks of a message are single octets.
 """
 
 import random

@@ -1,5 +1,7 @@
-"""The clients of the crash test: publishers with confirms and transactions, consumers that ack, nack, commit or hoard, and one that
-declares and deletes. Each runs in a thread of its own until its connection ends, and writes to the ledger what it is sure of.
+"""The clients of the crash test: publishers with confirms and transactions, consumers that ack, nack, commit or hoard.
+
+Each runs in a thread of its own until its connection ends, and writes to the ledger what it is sure of. One more
+declares and deletes.
 """
 
 import random
@@ -140,7 +142,7 @@ class TransientPublisher(Role):
 
 
 class FencedConsumer(Role):
-    """Acks, then publishes a fence on the same channel: once that is confirmed, so are the acks before it. May nack some."""
+    """Acks, then publishes a fence on the same channel: once that is confirmed, so are the acks. May nack some."""
 
     def __init__(
         self,

@@ -16,7 +16,6 @@ def test_kill_breaks_no_promise(tmp_path: Path, window_bytes: int, backend: str)
     environ = {"AMQPD_QUEUE_WINDOW_BYTES": str(window_bytes)}
     campaign = Campaign(tmp_path, window_bytes, "--backend", backend, environ=environ)
     ledger = campaign.run(4, drain_every=2, load_s=0.6)
-    print(ledger.table())
     assert ledger.is_clean, ledger.table()
     assert ledger.counts["confirmed"] > 500
     assert ledger.counts["acked and known to be on disk"] > 100

@@ -1,4 +1,4 @@
-"""Small sequences, each followed by SIGKILL at once, and what the next start finds: the promise of each -ok and each confirm."""
+"""Small sequences, SIGKILL at once behind each, and what the next start finds: what each -ok and confirm promises."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A process that commits to an LmdbStore as fast as it goes, and says on stdout which tickets are durable. It is there to be killed.
+"""A process that commits to an LmdbStore and says on stdout which tickets are durable. It is there to be killed.
 
 python -m tests.durability.writer DIRECTORY FIRST_TICKET
 """
@@ -18,7 +18,7 @@ TICKET: Final = struct.Struct(">Q")
 
 
 def batch(ticket: int) -> list[Op]:
-    """What the batch of this ticket does: puts in several tables, deletes, prefix deletes, now and then a large value."""
+    """The batch of this ticket: puts in several tables, deletes, prefix deletes, now and then a large value."""
     size = 200_000 if ticket % 7 == 0 else ticket % 900
     ops: list[Op] = [
         (META, b"newest", TICKET.pack(ticket)),

@@ -169,12 +169,10 @@ class Model:
                 self.drop_exchange(source)
 
     def bind(self, channel: Channel, to_queue: bool, source: str, name: str, key: str, wish: str) -> None:
+        if source not in self.exchanges or name not in (self.queues if to_queue else self.exchanges):
+            raise Refused(404)
         if to_queue:
             self.queue(channel, name)
-        elif name not in self.exchanges:
-            raise Refused(404)
-        if source not in self.exchanges:
-            raise Refused(404)
         if (source, to_queue, name, key, wish) not in self.bindings:
             self.bindings.append((source, to_queue, name, key, wish))
         channel.answer("queue.bind-ok" if to_queue else "exchange.bind-ok")

@@ -1,19 +1,21 @@
-"""A publisher floods a queue whose consumer has stopped reading: what it costs the broker, and what it costs everybody else.
+"""A publisher floods a queue whose consumer has stopped reading: what it costs the broker and everybody else.
 
     python -m tests.server.flood --seconds 30 [--persistent]
 
-Prints the broker's peak memory and its course, round trips of another connection every 10 ms (queue.declare passive, and a publish with
-its get), and, after the consumer has gone on, how many messages are missing, out of order or there twice (0 each).
+Prints the broker's peak memory and its course, round trips of another connection every 10 ms (queue.declare passive,
+and a publish with its get), and, after the consumer has gone on, how many messages are missing, out of order or there
+twice (0 each).
 """
+# ruff: noqa: T201 - a program, it prints
 
 import argparse
-import socket
 import statistics
 import struct
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -107,9 +109,9 @@ class Flood:
             raise self.faults[0]
         return self.result
 
-    def _guarded(self, work: "threading.Thread") -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            work()  # type: ignore[operator]
+            work()
         except BaseException as error:  # noqa: BLE001 - the edge of a thread
             self.faults.append(error)
 
@@ -183,7 +185,7 @@ def main() -> int:
             flood = Flood(broker, seconds=options.seconds, is_persistent=options.persistent, size=options.size)
             try:
                 result = flood.run()
-            except (Gone, socket.error) as error:
+            except (Gone, OSError) as error:
                 print(f"{error!r}\n{broker.log()}")
                 return 1
     print("\n".join(result.lines()))

@@ -50,7 +50,7 @@ class Served:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
-                preexec_fn=before_exec,  # noqa: PLW1509 - the tests that use it have no other threads
+                preexec_fn=before_exec,
             )
         self.ready_line = ""
         self.addresses: list[tuple[str, int]] = []
@@ -164,7 +164,7 @@ class Served:
 
 @contextlib.contextmanager
 def served(directory: Path, *options: str, environ: dict[str, str] | None = None) -> Iterator[Served]:
-    """A broker that is ready, in memory unless the options name a data directory, killed at the end if it still runs."""
+    """A broker that is ready, in memory unless the options name a data directory; killed at the end."""
     where = () if "--data-dir" in options else ("--memory",)
     with Served(directory, *where, *options, environ=environ) as broker:
         yield broker.wait_ready()

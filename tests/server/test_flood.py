@@ -1,5 +1,7 @@
 """A short run of ``tests/server/flood.py``: bounded memory, nothing lost, and others are served meanwhile."""
 
+import sys
+
 import pytest
 
 from tests.server.conftest import Serve
@@ -17,7 +19,7 @@ def test_flood_of_a_queue_whose_consumer_stopped_reading(
 ) -> None:
     broker = serve_on("--data-dir", data_dir)
     result = Flood(broker, seconds=SECONDS, is_persistent=is_persistent).run()
-    print("\n".join(result.lines()))
+    sys.stdout.write("\n".join([*result.lines(), ""]))
     assert result.sent > 10_000
     assert (result.missing, result.wrong) == (0, 0)
     assert result.peak_bytes() < MEMORY_MAX_BYTES

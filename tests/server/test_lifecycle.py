@@ -50,9 +50,9 @@ def test_nobody_there(serve: Serve) -> None:
     assert time.monotonic() - began < 1.0
 
 
-def test_client_that_does_not_answer(serve: Serve, data_dir: str) -> None:
+def test_client_that_does_not_answer(serve_on: Serve, data_dir: str) -> None:
     """It is waited for, but not for long."""
-    broker = serve("--data-dir", data_dir)
+    broker = serve_on("--data-dir", data_dir)
     broker.login()
     began = time.monotonic()
     assert broker.stop() == 0
@@ -96,6 +96,7 @@ def test_stop_under_load_keeps_what_was_confirmed(serve: Serve, data_dir: str) -
         peer.unread[1].append(frame)
         confirmed = peer.expect(1, "basic.ack")["delivery_tag"]
     peer.send(0, "connection.close-ok")
+    peer.abort()
     assert broker.wait_exit() == 0
     again = serve("--data-dir", data_dir).login()
     bodies = again.take_all(1, "q")

@@ -1,11 +1,13 @@
 """Time on a real server: handshakes that do not go on, heartbeats both ways."""
 
+import itertools
+import select
 import time
 
 import pytest
 
 from tests.server.conftest import Serve
-from tests.support.raw_peer import HEARTBEAT, METHOD, PeerError, RawPeer, frame, method_payload
+from tests.support.raw_peer import HEARTBEAT, METHOD, RawPeer, frame, method_payload
 
 BEAT = frame(HEARTBEAT, 0, b"")
 
@@ -36,11 +38,12 @@ def test_handshake_drop_by_drop_is_ended(serve_on: Serve) -> None:
     began = time.monotonic()
     peer.start()
     response = frame(METHOD, 0, method_payload("connection.start-ok", mechanism="PLAIN", response=b"x" * 200))
-    with pytest.raises((PeerError, OSError)):
-        for octet in response:
-            peer.send_bytes(bytes([octet]))
-            time.sleep(0.02)
-        peer.read_frame()
+    for octet in response:
+        if not peer.open:
+            break
+        peer.send_bytes(bytes([octet]))
+        time.sleep(0.02)
+    assert not peer.open
     assert time.monotonic() - began < 2.0
 
 
@@ -64,12 +67,11 @@ def test_silent_client_is_dropped_without_a_word(serve: Serve) -> None:
     peer = broker.connect()
     login_with_heartbeat(peer, 1)
     began = time.monotonic()
-    beats = 0
-    with pytest.raises(PeerError, match="closed by the broker"):
-        while True:
-            got = peer.read_frame()
-            assert (got.kind, got.channel, got.payload) == (HEARTBEAT, 0, b"")
-            beats += 1
+    heard = b""
+    while chunk := peer.socket.recv(4096):
+        heard += chunk
+    beats = len(heard) // len(BEAT)
+    assert heard == beats * BEAT, "heartbeats and no other word"
     assert 1.5 < time.monotonic() - began < 3.5
     assert beats >= 2, "the broker beats at half the interval"
     broker.wait_log(r"left: missed heartbeats from the client, timeout: 1s")
@@ -80,28 +82,22 @@ def test_client_that_beats_stays(serve: Serve) -> None:
     peer = broker.connect()
     login_with_heartbeat(peer, 1)
     peer.open_channel(1)
-    until = time.monotonic() + 3.5
+    until = time.monotonic() + 2.3
     arrived = []
-    peer.socket.settimeout(0.1)
     while time.monotonic() < until:
         peer.send_bytes(BEAT)
         arrived += beats_within(peer, 0.4)
-    assert max(later - earlier for earlier, later in zip(arrived, arrived[1:], strict=False)) < 1.2
-    peer.socket.settimeout(5.0)
-    peer.send(1, "basic.qos")
-    while peer.next_frame(1).kind == HEARTBEAT:
-        pass
+    assert len(arrived) >= 3
+    assert max(later - earlier for earlier, later in itertools.pairwise(arrived)) < 1.2
+    peer.call(1, "basic.qos")
 
 
 def beats_within(peer: RawPeer, seconds: float) -> list[float]:
     arrived = []
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
+    while (left := until - time.monotonic()) > 0:
+        if select.select([peer.socket], [], [], left)[0]:
             assert peer.read_frame().kind == HEARTBEAT
-        except PeerError as error:
-            assert "nothing more" in str(error)
-        else:
             arrived.append(time.monotonic())
     return arrived
 
@@ -111,7 +107,7 @@ def test_any_frame_counts_as_a_beat(serve_on: Serve) -> None:
     peer = broker.connect()
     login_with_heartbeat(peer, 1)
     peer.open_channel(1)
-    for _ in range(7):
+    for _ in range(5):
         time.sleep(0.45)
         peer.call(1, "basic.qos")
 
@@ -120,7 +116,7 @@ def test_no_heartbeat_no_end(serve_on: Serve) -> None:
     broker = serve_on()
     peer = broker.connect()
     login_with_heartbeat(peer, 0)
-    peer.expect_nothing(2500)
+    peer.expect_nothing(2200)
 
 
 def test_a_dead_client_loses_what_it_held(serve_on: Serve) -> None:

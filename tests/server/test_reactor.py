@@ -1,10 +1,11 @@
-"""Many sockets and unfriendly ones: who does not read is not written to without bound, who floods does not starve the others."""
+"""Many sockets, and unfriendly ones: who does not read is owed little, who floods does not starve the others."""
 
 import contextlib
 import os
 import selectors
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def test_returns_that_nobody_reads(serve: Serve) -> None:
     peer = LoadPeer(*broker.addresses[0])
     other = broker.login()
     before = broker.rss_bytes()
-    sent = send_for(peer, publish_frames("", "nowhere", PERSISTENT, bytes(20_000), mandatory=True), 2.0)
+    sent = send_for(peer, publish_frames("", "nowhere", PERSISTENT, bytes(20_000), mandatory=True), 1.2)
     grown = broker.rss_bytes() - before
     assert grown < 60 * MB, f"{grown / MB:.0f} MB after {sent / MB:.0f} MB of returns"
     assert sent < 100 * MB, "it should have been stopped"
@@ -100,7 +101,7 @@ def test_gets_whose_answers_nobody_reads(serve: Serve, data_dir: str) -> None:
             taken = getattr(event, "tag", taken)
     before = broker.rss_bytes()
     peer.send(frame(1, 1, method_payload("basic.get", queue="q")) * 2000)
-    time.sleep(1.5)
+    time.sleep(1.0)
     grown = broker.rss_bytes() - before
     assert grown < 60 * MB, f"{grown / MB:.0f} MB for one client that does not read"
     peer.abort()
@@ -140,7 +141,7 @@ def test_floods_do_not_starve_the_quiet(serve: Serve) -> None:
 
     with in_background(flood, 8):
         late_comer = broker.login()
-        taken = round_trips(quiet, 1.0) + round_trips(late_comer, 1.0)
+        taken = round_trips(quiet, 0.7) + round_trips(late_comer, 0.7)
     assert len(taken) > 20
     assert max(taken) < 1.0, f"the longest round trip was {max(taken):.2f} s"
 
@@ -152,7 +153,7 @@ def test_publisher_that_is_held_back_and_dies_costs_nothing(serve_on: Serve, dat
     other.call(1, "queue.declare", queue="q", durable=True)
     broker.fill_disk()
     peer = LoadPeer(*broker.addresses[0])
-    send_for(peer, publish_frames("", "q", PERSISTENT, bytes(50_000)), 1.0)
+    send_for(peer, publish_frames("", "q", PERSISTENT, bytes(50_000)), 0.6)
     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.abort()  # a reset
     time.sleep(0.2)
@@ -189,8 +190,8 @@ def test_full_disk_bounds_memory(serve_on: Serve, data_dir: str) -> None:
     peer.abort()
 
 
-def test_idle_costs_no_cpu(serve: Serve) -> None:
-    broker = serve()
+def test_idle_costs_no_cpu(serve_on: Serve) -> None:
+    broker = serve_on()
     peers = [broker.login() for _ in range(50)]
     before = broker.cpu_s()
     time.sleep(1.0)
@@ -205,7 +206,7 @@ def test_a_thousand_idle_connections(serve_on: Serve) -> None:
     before = broker.rss_bytes()
     peers = [broker.login() for _ in range(1000)]
     each = (broker.rss_bytes() - before) / 1000
-    print(f"{each / 1000:.1f} KB a connection with one channel")
+    sys.stdout.write(f"{each / 1000:.1f} KB a connection with one channel\n")
     assert each < 60_000
     peers[500].call(1, "basic.qos")
     for peer in peers:

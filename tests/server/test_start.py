@@ -146,9 +146,18 @@ def test_data_of_a_newer_version(serve: Serve, data_dir: str) -> None:
     line = one_line(serve("--data-dir", data_dir, ready=False))
     newer, ours = records.SCHEMA_VERSION + 1, records.SCHEMA_VERSION
     assert line == (
-        f"amqpd: the data directory {data_dir} was written by a newer amqpd (its schema is {newer}, this one reads up to "
-        f"{ours}); start that version, or use another directory"
+        f"amqpd: the data directory {data_dir} was written by a newer amqpd (its schema is {newer}, "
+        f"this one reads up to {ours}); use another directory"
     )
+
+
+def test_a_store_that_is_damaged_inside(serve_on: Serve, data_dir: str) -> None:
+    """A start that cannot understand what it reads says so in one line as well."""
+    store = LmdbStore(Path(data_dir))
+    store.commit(1, [(META, records.SCHEMA_KEY, b"\xff no number")])
+    store.close()
+    line = one_line(serve_on("--data-dir", data_dir, ready=False))
+    assert line.startswith(f"amqpd: the data directory {data_dir} ")
 
 
 def test_durable_things_are_there_at_the_next_start(serve: Serve, data_dir: str) -> None:

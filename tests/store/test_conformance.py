@@ -1,4 +1,4 @@
-"""The contract of ``amqpd.broker.ports.Store``: every store passes all of these. Tests of one store's own rules are in its own file."""
+"""The contract of ``amqpd.broker.ports.Store``: every store passes all of these. Its own rules are in its own file."""
 
 import os
 import select

@@ -1,4 +1,7 @@
-"""The store on disk: reopening, its lock, directories it cannot use, a disk that is full. Its contract is in ``test_conformance.py``."""
+"""The store on disk: reopening, its lock, directories it cannot use, a disk that is full.
+
+Its contract is in ``test_conformance.py``.
+"""
 
 import os
 import re
@@ -177,11 +180,13 @@ store.commit(1, [(META, b"k", b"before")])
 wait(lambda: store.completed() == 1)
 used = (directory / "store" / "data.mdb").stat().st_size
 limit(used + int(sys.argv[2]))
-store.commit(2, [(META, b"k", b"while full"), (SEGMENTS, b"big", bytes(400_000)), (SEGMENTS, b"big2", bytes(400_000))])
+big = bytes(4_000_000)
+store.commit(2, [(META, b"k", b"while full"), (SEGMENTS, b"big", big), (SEGMENTS, b"big2", big)])
 wait(store.alarm)
 assert store.alarm() == "low on disk", store.alarm()
-time.sleep(1.2)  # it has tried again meanwhile
+time.sleep(0.7)  # it has tried again meanwhile
 assert store.completed() == 1
+assert set(os.listdir(directory)) == {"lock", "store", "scratch"}
 assert store.read(META, b"k") == b"before"
 assert store.alarm() == "low on disk"
 limit(resource.RLIM_INFINITY)
@@ -195,7 +200,7 @@ print("good")
 """
 
 
-@pytest.mark.parametrize("room_bytes", [0, 1, 4096, 100_000, 301_234])
+@pytest.mark.parametrize("room_bytes", [0, 1, 301_234, 5_000_000])
 def test_full_disk_is_waited_out(tmp_path: Path, room_bytes: int) -> None:
     """RLIMIT_FSIZE stands for a disk that has so much room left: none, or some but not enough for the batch."""
     command = [sys.executable, "-c", CHILD, str(tmp_path), str(room_bytes)]
@@ -204,7 +209,7 @@ def test_full_disk_is_waited_out(tmp_path: Path, room_bytes: int) -> None:
     assert "the disk is full" in done.stderr or done.stderr == ""
     store = LmdbStore(tmp_path)
     assert store.read(META, b"k") == b"after"
-    assert store.read(SEGMENTS, b"big2") == bytes(400_000)
+    assert store.read(SEGMENTS, b"big2") == bytes(4_000_000)
     store.close()
 
 

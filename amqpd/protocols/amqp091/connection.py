@@ -108,6 +108,7 @@ class Connection(Adapter):
         self.needed: i64 = 8  # bytes beyond the held ones without which there is nothing to do
         self.position: i64 = 0  # in the buffer that is being digested
         self.is_open_for_input = True  # False: stop digesting, for now or for ever
+        self.is_congested = False  # it waits for the peer to read
         self.stalled_ticket = 0  # the ticket that the reply below waits for
         self.stalled_reply = b""
         self.stalled_command: codec.Method | None = None  # a command to run again instead of a reply
@@ -434,12 +435,19 @@ class Connection(Adapter):
         return True
 
     def resume(self) -> None:
-        if self.state != RUNNING or not self.stalled_ticket:
+        if self.state != RUNNING or not (self.stalled_ticket or self.is_congested):
             return
-        self.stalled_ticket = 0
+        self.is_congested = False
         self.is_open_for_input = True
         self.is_reading = True
         self.outbox.touch()
+        if self.stalled_ticket:
+            self._finish_stall()
+        if self.is_reading and self.held:
+            self._digest(self._take_held())
+
+    def _finish_stall(self) -> None:
+        self.stalled_ticket = 0
         channel, method = self.stalled_channel, self.stalled_command
         self.stalled_channel = self.stalled_command = None
         if channel is not None and method is not None and not channel.is_closing:
@@ -447,8 +455,6 @@ class Connection(Adapter):
         else:
             self.outbox.write(self.stalled_reply)
             self.stalled_reply = b""
-        if self.is_reading and self.held:
-            self._digest(self._take_held())
 
     def _run_again(self, channel: Channel, method: codec.Method) -> None:
         self.at_channel, self.at_method = channel.number, method.schema.method
@@ -479,7 +485,16 @@ class Connection(Adapter):
             self.send(0, CONNECTION_UNBLOCKED)
         self.is_blocked = self.alarm != ""
 
+    def wait_for_room(self) -> None:
+        """The peer does not read what it asks for: digest nothing more before it does."""
+        self.is_congested = True
+        self.is_open_for_input = False
+        self.is_reading = False
+        self.outbox.is_starved = True  # on_outbox_low ends it
+
     def on_outbox_low(self) -> None:
+        if self.is_congested:
+            self.stage.resumable.append(self)
         for channel in self.channels.values():
             channel.activate_consumers()
 
@@ -516,6 +531,7 @@ class Connection(Adapter):
 
     def _abandon(self) -> None:
         self._release()
+        self.is_abandoned = True
         self._end()
 
     # -- errors and the end --
@@ -597,6 +613,7 @@ class Connection(Adapter):
         self.routes.clear()
         self.is_reading = True
         self.is_open_for_input = True
+        self.is_congested = False
         self.stalled_ticket = 0
         self.stalled_channel = self.stalled_command = None
         for channel in channels:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i64
 
+from amqpd import limits
 from amqpd.errors import FrameError
 from amqpd.protocols.amqp091.properties import read_facts
 
@@ -40,7 +41,11 @@ def digest(connection: Connection, buffer: bytes) -> None:
     """
     end: i64 = len(buffer)
     p: i64 = connection.position
+    outbox = connection.outbox
     while connection.is_open_for_input:
+        if outbox.size > limits.OUTBOX_STOP_BYTES:
+            connection.wait_for_room()
+            return
         if end - p < 8:
             connection.needed = 8 - (end - p)
             return
