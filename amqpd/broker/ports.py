@@ -83,8 +83,8 @@ class Store:
         """A value that is durable."""
 
     @abstractmethod
-    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys that begin with ``prefix`` and their values, in order."""
+    def scan(self, table: int, prefix: bytes, head_bytes: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        """Keys that begin with ``prefix`` and their values, in order; only ``head_bytes`` of each unless that is 0."""
 
     @abstractmethod
     def close(self) -> None:

@@ -7,7 +7,14 @@ from amqpd.broker.bindings import Binding
 from amqpd.broker.broker import Broker
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUEUES, SEGMENTS, STATES, Store
 from amqpd.broker.queues.classic import ClassicQueue
-from amqpd.broker.queues.segments import CorruptSegment, Segment, queue_key, read_acks, read_segment_header
+from amqpd.broker.queues.segments import (
+    SEGMENT_HEADER_BYTES,
+    CorruptSegment,
+    Segment,
+    queue_key,
+    read_acks,
+    read_segment_header,
+)
 from amqpd.broker.vhost import VirtualHost
 
 logger = logging.getLogger("amqpd.recovery")
@@ -86,7 +93,7 @@ def _segments(store: Store, queue: ClassicQueue) -> list[Segment]:
     """The segments of a queue that still hold wanted messages, in order, counted by their headers."""
     acks = dict(store.scan(ACKS, queue_key(queue.queue_id)))
     segments: list[Segment] = []
-    for key, value in store.scan(SEGMENTS, queue_key(queue.queue_id)):
+    for key, value in store.scan(SEGMENTS, queue_key(queue.queue_id), SEGMENT_HEADER_BYTES):
         try:
             first, last, count = read_segment_header(value)
             segment = Segment(first, last, count, 0, False)

@@ -60,8 +60,8 @@ class LmdbStore(Store):
     def read(self, table: int, key: bytes) -> bytes | None:
         return self._environment(table).read(table, key)
 
-    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return self._environment(table).scan(table, prefix)
+    def scan(self, table: int, prefix: bytes, head_bytes: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        return self._environment(table).scan(table, prefix, head_bytes)
 
     def close(self) -> None:
         self._committer.close()
@@ -152,13 +152,13 @@ class _Environment:
         with self._resize_lock, self._environment.begin(db=self._tables[table]) as transaction:
             return transaction.get(key)
 
-    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """For start-up, before anything writes."""
-        with self._environment.begin(db=self._tables[table]) as transaction:
+    def scan(self, table: int, prefix: bytes, head_bytes: int) -> Iterator[tuple[bytes, bytes]]:
+        """For start-up, before anything writes. Reads no more of a value than is asked for."""
+        with self._environment.begin(db=self._tables[table], buffers=True) as transaction:
             cursor = transaction.cursor()
             found = cursor.set_range(prefix)
             while found and bytes(cursor.key()).startswith(prefix):
-                yield cursor.item()
+                yield bytes(cursor.key()), bytes(cursor.value()[: head_bytes or None])
                 found = cursor.next()
 
     def close(self) -> None:

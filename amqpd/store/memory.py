@@ -37,11 +37,11 @@ class MemoryStore(Store):
     def read(self, table: int, key: bytes) -> bytes | None:
         return self.tables[table].get(key)
 
-    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, table: int, prefix: bytes, head_bytes: int = 0) -> Iterator[tuple[bytes, bytes]]:
         rows = self.tables[table]
         for key in sorted(rows):
             if key.startswith(prefix):
-                yield key, rows[key]
+                yield key, rows[key][: head_bytes or None]
 
     def close(self) -> None:
         """Nothing to release."""

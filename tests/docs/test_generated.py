@@ -1,5 +1,6 @@
 """The tables made of the code are up to date."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from amqpd import limits
 from tests.docs.generated import GENERATED, find_block, limits_table
+from tests.docs.pages import PAGES, name_of, prose
 
 
 @pytest.mark.parametrize(("page", "name", "make"), GENERATED, ids=[name for _, name, _ in GENERATED])
@@ -18,3 +20,9 @@ def test_limits_table_has_the_values_that_run() -> None:
     rows = [row.split("|") for row in limits_table().splitlines()[2:]]
     shown = {row[1].strip(" `"): row[2].strip() for row in rows}
     assert shown == {name: f"{value:,}" for name, value in vars(limits).items() if name.isupper()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_limits_that_pages_name_exist(page: Path) -> None:
+    named = re.findall(r"`([A-Z]+(?:_[A-Z]+)*_(?:BYTES|MAX|AHEAD|DELIVERIES|S))`", prose(page))
+    assert [name for name in named if not hasattr(limits, name) and not name.startswith("AMQPD_")] == []

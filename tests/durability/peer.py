@@ -83,10 +83,14 @@ class LoadPeer:
         """Send a method and wait for its answer; what came before it comes along, what came after it is read next."""
         self.send_method(name, **arguments)
         before: list[Event] = []
-        for event in self.stream():
-            if isinstance(event, Method) and event.name in (f"{name}-ok", "channel.close", "basic.get-empty"):
-                return event, before
-            before.append(event)
+        try:
+            for event in self.stream():
+                if isinstance(event, Method) and event.name in (f"{name}-ok", "channel.close", "basic.get-empty"):
+                    return event, before
+                before.append(event)
+        except Gone:
+            self.events.extendleft(reversed(before))  # for whoever wants its last words
+            raise
         raise AssertionError("a stream ends with Gone")
 
     def wait(self, seconds: float) -> bool:

@@ -471,6 +471,6 @@ def copy_of(store: Any) -> MemoryStore:
 
 
 TestBroker = BrokerMachine.TestCase
-TestBroker.settings = settings(max_examples=80, stateful_step_count=40)
+TestBroker.settings = settings(max_examples=200, stateful_step_count=50)
 TestPaging = PagingMachine.TestCase
-TestPaging.settings = settings(max_examples=80, stateful_step_count=40)
+TestPaging.settings = settings(max_examples=200, stateful_step_count=50)

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from pamqp import base, commands
 
+from amqpd import limits
+from amqpd.errors import AmqpError, FrameError
 from amqpd.protocols.amqp091 import tables
 from amqpd.protocols.amqp091.constants import (
     ACCESS_REQUEST,
@@ -169,3 +171,18 @@ def method_frame(channel: int, method: int, **arguments: Any) -> bytes:
 def frame(kind: int, channel: int, payload: bytes) -> bytes:
     """One frame, whole."""
     return kind.to_bytes(1, "big") + channel.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + b"\xce"
+
+
+def close_frame(channel: int, method: int, error: AmqpError, at_method: int) -> bytes:
+    """channel.close or connection.close for ``error``, which came up while ``at_method`` was handled."""
+    # A broken frame is nobody's method, unless the error says whose arguments they were.
+    culprit = error.class_id << 16 | error.method_id if isinstance(error, FrameError) else at_method
+    text = error.reply_text.encode("utf-8", "surrogateescape")[: limits.SHORTSTR_MAX_BYTES]
+    return method_frame(
+        channel,
+        method,
+        reply_code=error.reply_code,
+        reply_text=text.decode("utf-8", "surrogateescape"),
+        class_id=culprit >> 16,
+        method_id=culprit & 0xFFFF,
+    )

@@ -29,10 +29,9 @@ from amqpd.errors import (
     UnexpectedFrame,
 )
 from amqpd.protocols.adapter import Adapter, Stage
-from amqpd.protocols.amqp091 import codec, commands, handshake, publishing
+from amqpd.protocols.amqp091 import codec, commands, handshake, liveness, publishing
 from amqpd.protocols.amqp091.channel import Channel
 from amqpd.protocols.amqp091.constants import (
-    ACCEPTED_HEADERS,
     BASIC_CANCEL,
     BASIC_DELIVER,
     BASIC_GET_OK,
@@ -44,18 +43,11 @@ from amqpd.protocols.amqp091.constants import (
     CHANNEL_OPEN_OK,
     CONNECTION_BLOCKED,
     CONNECTION_CLOSE,
-    CONNECTION_CLOSE_OK,
-    CONNECTION_OPEN,
-    CONNECTION_START_OK,
-    CONNECTION_TUNE_OK,
     CONNECTION_UNBLOCKED,
-    CONNECTION_UPDATE_SECRET,
-    CONNECTION_UPDATE_SECRET_OK,
-    HEARTBEAT_FRAME,
-    PROTOCOL_HEADER,
 )
 from amqpd.protocols.amqp091.frames import digest, erlang_binary, octets
 from amqpd.protocols.amqp091.routes import Route
+from amqpd.protocols.amqp091.states import CLOSED, CLOSING, HEADER, OPENING, RUNNING, TUNING
 from amqpd.protocols.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -63,15 +55,6 @@ if TYPE_CHECKING:
     from amqpd.broker.vhost import VirtualHost
 
 logger = logging.getLogger("amqpd.connection")
-
-HEADER: Final = 0  # the protocol header is due
-STARTING: Final = 1  # start-ok is due
-TUNING: Final = 2  # tune-ok is due
-OPENING: Final = 3  # open is due
-RUNNING: Final = 4
-CLOSING: Final = 5  # we sent connection.close: only its ok counts
-CLOSED: Final = 6
-STATE_NAMES: Final = ("header", "starting", "tuning", "opening", "running", "closing", "closed")
 
 CONTENT_METHODS: Final = (BASIC_PUBLISH, BASIC_RETURN, BASIC_DELIVER, BASIC_GET_OK)
 CLOSE_TIMEOUT_S: Final = 10.0  # for connection.close-ok
@@ -161,7 +144,7 @@ class Connection(Adapter):
         """Every whole frame of ``buffer``; the rest is held."""
         self.position = 0
         self.needed = 0
-        if self.state == HEADER and not self._receive_protocol_header(buffer):
+        if self.state == HEADER and not handshake.receive_protocol_header(self, buffer):
             return
         while True:
             try:
@@ -173,9 +156,12 @@ class Connection(Adapter):
         if self.deaf or self.state == CLOSED:
             return
         if self.position < len(buffer):
-            rest = buffer[self.position :]
-            self.held.append(rest)
-            self.held_size += len(rest)
+            self.hold(buffer[self.position :])
+
+    def hold(self, data: bytes) -> None:
+        """Keep what is not a whole frame yet."""
+        self.held.append(data)
+        self.held_size += len(data)
 
     def _on_error(self, error: Exception) -> None:
         if isinstance(error, ChannelException):
@@ -193,23 +179,6 @@ class Connection(Adapter):
             self.routes.clear()
             self.routes_version = vhost.version
 
-    def _receive_protocol_header(self, buffer: bytes) -> bool:
-        start = buffer[:8]
-        if start not in ACCEPTED_HEADERS:
-            if len(start) < 8 and any(header.startswith(start) for header in ACCEPTED_HEADERS):
-                self.needed = 1
-                self.held.append(buffer)
-                self.held_size += len(buffer)
-                return False
-            self.why = f"wrong protocol header {start!r}"
-            self.outbox.write(PROTOCOL_HEADER)
-            self._end()
-            return False
-        self.position = 8
-        self.state = STARTING
-        handshake.send_start(self)
-        return True
-
     def receive_frame(self, kind: int, channel: int, payload: bytes) -> None:
         """One whole frame. Raises AmqpError."""
         self.at_channel = channel
@@ -223,7 +192,7 @@ class Connection(Adapter):
         elif channel == 0:
             if kind != 1:
                 raise UnexpectedFrame(f"type {kind}, {octets(payload)}")
-            self._receive_connection_method(payload)
+            handshake.receive_method(self, payload)
         elif self.state == CLOSING:
             pass
         elif self.state != RUNNING:
@@ -238,7 +207,7 @@ class Connection(Adapter):
         if payload:
             raise FrameError(f"type 8, {octets(payload)}: unknown_frame")
 
-    def _decode(self, payload: bytes) -> codec.Method:
+    def decode(self, payload: bytes) -> codec.Method:
         self.at_method = int.from_bytes(payload[:4], "big")
         schema = codec.find_schema(self.at_method)
         if schema is None:
@@ -253,36 +222,6 @@ class Connection(Adapter):
             ) from error
 
     # -- channel 0 --
-
-    def _receive_connection_method(self, payload: bytes) -> None:
-        method = self._decode(payload)
-        if self.state == CLOSING:
-            if self.at_method == CONNECTION_CLOSE_OK:
-                self._end()
-            elif self.at_method == CONNECTION_CLOSE:
-                self.send(0, CONNECTION_CLOSE_OK)
-            return
-        due = (0, CONNECTION_START_OK, CONNECTION_TUNE_OK, CONNECTION_OPEN)
-        if self.state < RUNNING and self.at_method == due[self.state]:
-            if self.state == STARTING:
-                handshake.start_ok(self, method)
-            elif self.state == TUNING:
-                handshake.tune_ok(self, method)
-            else:
-                handshake.open_vhost(self, method)
-        elif self.state == RUNNING and self.at_method == CONNECTION_CLOSE:
-            self.why = f"closed by the client: {method['reply_code']} {method['reply_text']}".rstrip()
-            self._release()
-            self.send(0, CONNECTION_CLOSE_OK)
-            self._end()
-        elif self.state == RUNNING and self.at_method == CONNECTION_UPDATE_SECRET:
-            self.send(0, CONNECTION_UPDATE_SECRET_OK)  # passwords do not expire, so there is nothing to renew
-        elif self.state < OPENING:
-            # RabbitMQ does not talk to a peer that it does not know.
-            self.why = f"unexpected {method.schema.name} while {STATE_NAMES[self.state]}"
-            self._end()
-        else:
-            raise ChannelError(f"unexpected method in connection state {STATE_NAMES[self.state]}")
 
     # -- handshake.py tells --
 
@@ -334,7 +273,7 @@ class Connection(Adapter):
     def _open_channel(self, kind: int, number: int, payload: bytes) -> None:
         if kind != 1:
             raise UnexpectedFrame("expected method frame, got non method frame instead")
-        self._decode(payload)
+        self.decode(payload)
         if self.at_method != CHANNEL_OPEN:
             raise ChannelError("expected 'channel.open'")
         if len(self.channels) >= self.channel_max or number > self.channel_max:
@@ -359,7 +298,7 @@ class Connection(Adapter):
             channel.expect_content(self.at_method, payload)
 
     def _receive_channel_method(self, channel: Channel, payload: bytes) -> None:
-        method = self._decode(payload)
+        method = self.decode(payload)
         if self.at_method == CHANNEL_OPEN:
             raise ChannelError("second 'channel.open' seen")
         if self.at_method in CONTENT_METHODS:
@@ -501,38 +440,12 @@ class Connection(Adapter):
     # -- time --
 
     def tick(self, now: float, received_at: float, sent_at: float) -> float:
-        if self.state in (CLOSING, CLOSED):
-            if not self.ends_at:
-                self.ends_at = now + self.linger_s
-            if now >= self.ends_at:
-                self._end()
-            return self.ends_at
-        if self.state != RUNNING:
-            return self._tick_handshake(now)
-        if self.heartbeat_s == 0:
-            return now + 3600.0
-        silent_until = received_at + 2 * self.heartbeat_s
-        if now >= silent_until:
-            self.why = f"missed heartbeats from the client, timeout: {self.heartbeat_s}s"
-            self._abandon()
-            return now
-        beat_at = sent_at + self.heartbeat_s / 2
-        if now >= beat_at:
-            self.outbox.write(HEARTBEAT_FRAME)
-            beat_at = now + self.heartbeat_s / 2
-        return min(beat_at, silent_until)
+        return liveness.tick(self, now, received_at, sent_at)
 
-    def _tick_handshake(self, now: float) -> float:
-        ends_at = self.opened_at + self.tuning.handshake_timeout_s
-        if now >= ends_at:
-            self.why = f"handshake timeout while {STATE_NAMES[self.state]}"
-            self._abandon()
-        return ends_at
-
-    def _abandon(self) -> None:
-        self._release()
+    def abandon(self) -> None:
+        self.release()
         self.is_abandoned = True
-        self._end()
+        self.end()
 
     # -- errors and the end --
 
@@ -547,7 +460,7 @@ class Connection(Adapter):
         self._release_channel(channel)
         channel.is_closing = True
         channel.takes_hot = False
-        self.outbox.write(self._close_frame(channel.number, CHANNEL_CLOSE, error))
+        self.outbox.write(codec.close_frame(channel.number, CHANNEL_CLOSE, error, self.at_method))
 
     def _release_channel(self, channel: Channel) -> None:
         channel.release_consumers()
@@ -558,31 +471,18 @@ class Connection(Adapter):
         """A hard error: connection.close, then only its ok is waited for."""
         if self.state in (CLOSING, CLOSED):
             self.deaf = True
-            self._end()
+            self.end()
             return
         self.why = f"{error.reply_code} {error.reply_text}"
         logger.warning("%s: closed with an error: %s", self.name, self.why)
-        self._release()
+        self.release()
         if isinstance(error, FrameError) or self.state < OPENING:
             self.deaf = True  # where the next frame begins is not known any more, or the peer is not one
-        self.outbox.write(self._close_frame(0, CONNECTION_CLOSE, error))
+        self.outbox.write(codec.close_frame(0, CONNECTION_CLOSE, error, self.at_method))
         self.state = CLOSING
         self.wants_tick = True
         if self.deaf:
-            self._end()
-
-    def _close_frame(self, channel: int, method: int, error: AmqpError) -> bytes:
-        # A broken frame is nobody's method, unless the error says whose arguments they were.
-        culprit = error.class_id << 16 | error.method_id if isinstance(error, FrameError) else self.at_method
-        text = error.reply_text.encode("utf-8", "surrogateescape")[: limits.SHORTSTR_MAX_BYTES]
-        return codec.method_frame(
-            channel,
-            method,
-            reply_code=error.reply_code,
-            reply_text=text.decode("utf-8", "surrogateescape"),
-            class_id=culprit >> 16,
-            method_id=culprit & 0xFFFF,
-        )
+            self.end()
 
     def force_close(self, reason: str) -> None:
         if self.state == RUNNING:
@@ -590,9 +490,9 @@ class Connection(Adapter):
             self._fail(ConnectionForced(reason))
         elif self.state < RUNNING:
             self.why = reason
-            self._abandon()
+            self.abandon()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Nothing more is wanted from the peer; the socket closes once it has what we owe."""
         self.state = CLOSED
         self.deaf = True
@@ -602,11 +502,11 @@ class Connection(Adapter):
     def receive_eof(self) -> None:
         if self.state not in (CLOSING, CLOSED):
             self.why = self.why or "the client closed the socket without connection.close"
-        self._release()
+        self.release()
         self.state = CLOSED
         self.deaf = True
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Give back everything: consumers, unacked messages, exclusive queues. Doing it twice does nothing more."""
         channels = list(self.channels.values())
         self.channels.clear()

@@ -1,4 +1,4 @@
-"""The handshake: start-ok, tune-ok, open (AMQP 0-9-1, class connection), and what we say of ourselves.
+"""Channel 0: protocol header, start-ok, tune-ok, open, close (AMQP 0-9-1, class connection), and what we say of us.
 
 Functions over a Connection, which keeps the state: one a method, as in ``commands.py``. Texts: RabbitMQ's.
 """
@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, Final
 
 from amqpd import __version__, limits
 from amqpd.broker.fields import Field, Table, boolean, longstr, table
-from amqpd.errors import CommandInvalid, LoginRefused, NotAllowed
+from amqpd.errors import ChannelError, CommandInvalid, LoginRefused, NotAllowed
 from amqpd.protocols.amqp091 import codec, sasl
 from amqpd.protocols.amqp091.constants import (
+    ACCEPTED_HEADERS,
+    CONNECTION_CLOSE,
+    CONNECTION_CLOSE_OK,
+    CONNECTION_OPEN,
     CONNECTION_OPEN_OK,
     CONNECTION_START,
+    CONNECTION_START_OK,
     CONNECTION_TUNE,
+    CONNECTION_TUNE_OK,
+    CONNECTION_UPDATE_SECRET,
+    CONNECTION_UPDATE_SECRET_OK,
+    PROTOCOL_HEADER,
 )
+from amqpd.protocols.amqp091.states import CLOSING, OPENING, RUNNING, STARTING, STATE_NAMES, TUNING
 
 if TYPE_CHECKING:
     from amqpd.protocols.amqp091.connection import Connection
@@ -73,8 +83,25 @@ def server_properties() -> Table:
     }
 
 
-def send_start(connection: Connection) -> None:
-    """The protocol header was right."""
+def receive_protocol_header(connection: Connection, buffer: bytes) -> bool:
+    """The first eight bytes of a connection; False when they are not there or not right."""
+    start = buffer[:8]
+    if start not in ACCEPTED_HEADERS:
+        if len(start) < 8 and any(header.startswith(start) for header in ACCEPTED_HEADERS):
+            connection.needed = 1
+            connection.hold(buffer)
+            return False
+        connection.why = f"wrong protocol header {start!r}"
+        connection.outbox.write(PROTOCOL_HEADER)
+        connection.end()
+        return False
+    connection.position = 8
+    connection.state = STARTING
+    _send_start(connection)
+    return True
+
+
+def _send_start(connection: Connection) -> None:
     connection.send(
         0,
         CONNECTION_START,
@@ -86,7 +113,39 @@ def send_start(connection: Connection) -> None:
     )
 
 
-def start_ok(connection: Connection, method: codec.Method) -> None:
+def receive_method(connection: Connection, payload: bytes) -> None:
+    """A method on channel 0. Raises AmqpError."""
+    method = connection.decode(payload)
+    if connection.state == CLOSING:
+        if connection.at_method == CONNECTION_CLOSE_OK:
+            connection.end()
+        elif connection.at_method == CONNECTION_CLOSE:
+            connection.send(0, CONNECTION_CLOSE_OK)
+        return
+    due = (0, CONNECTION_START_OK, CONNECTION_TUNE_OK, CONNECTION_OPEN)
+    if connection.state < RUNNING and connection.at_method == due[connection.state]:
+        if connection.state == STARTING:
+            _start_ok(connection, method)
+        elif connection.state == TUNING:
+            _tune_ok(connection, method)
+        else:
+            _open(connection, method)
+    elif connection.state == RUNNING and connection.at_method == CONNECTION_CLOSE:
+        connection.why = f"closed by the client: {method['reply_code']} {method['reply_text']}".rstrip()
+        connection.release()
+        connection.send(0, CONNECTION_CLOSE_OK)
+        connection.end()
+    elif connection.state == RUNNING and connection.at_method == CONNECTION_UPDATE_SECRET:
+        connection.send(0, CONNECTION_UPDATE_SECRET_OK)  # passwords do not expire, so there is nothing to renew
+    elif connection.state < OPENING:
+        # RabbitMQ does not talk to a peer that it does not know.
+        connection.why = f"unexpected {method.schema.name} while {STATE_NAMES[connection.state]}"
+        connection.end()
+    else:
+        raise ChannelError(f"unexpected method in connection state {STATE_NAMES[connection.state]}")
+
+
+def _start_ok(connection: Connection, method: codec.Method) -> None:
     """Who the client is, and whether it may come in. Raises CommandInvalid, LoginRefused."""
     properties: Table = method["client_properties"]
     capabilities = properties.get("capabilities")
@@ -127,7 +186,7 @@ def _refuse_login(connection: Connection, mechanism: str, detail: str) -> None:
     connection.end_later()
 
 
-def tune_ok(connection: Connection, method: codec.Method) -> None:
+def _tune_ok(connection: Connection, method: codec.Method) -> None:
     """What both sides can do. Raises NotAllowed for what lies outside the offer."""
     offer = connection.tuning
     channel_max: int = method["channel_max"]
@@ -138,7 +197,7 @@ def tune_ok(connection: Connection, method: codec.Method) -> None:
     connection.on_tuned(channel_max, frame_max, method["heartbeat"])
 
 
-def open_vhost(connection: Connection, method: codec.Method) -> None:
+def _open(connection: Connection, method: codec.Method) -> None:
     """Enter a virtual host. Raises NotAllowed."""
     name = method["virtual_host"]
     vhost = connection.broker.find_vhost(name)
