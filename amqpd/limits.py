@@ -11,11 +11,11 @@ TABLE_DEPTH_MAX: Final = 64  # nested tables and arrays; RabbitMQ has no bound a
 TABLE_ITEMS_MAX: Final = (
     8192  # fields of one table with all it holds: zero-width array elements cost nothing on the wire
 )
-RECEIVE_BYTES: Final = 131_072  # asked of the socket at once: hundreds of small publishes, one system call
+RECEIVE_BYTES: Final = 65_536  # asked of the socket at once: hundreds of small publishes, one system call
 PUBLISH_ROUTES_MAX: Final = 4096  # raw publish arguments remembered a connection, then forgotten all at once
 
 # -- a turn --
-TURN_BYTES: Final = 524_288  # taken from sockets before queues are pumped and outboxes written
+TURN_BYTES: Final = 262_144  # taken from sockets before queues are pumped and outboxes written
 TURN_DELIVERIES: Final = 4096  # of one queue before the others and the sockets have their turn
 TURNS_BEFORE_YIELD_S: Final = 0.005  # work this long before other tasks of the event loop run
 
@@ -28,8 +28,10 @@ SEND_PIECES_MAX: Final = 512  # buffers in one sendmsg (IOV_MAX is 1024)
 
 # -- the store --
 SEGMENT_BYTES: Final = 262_144  # one LMDB value: what is read back at once
-BATCH_HIGH_BYTES: Final = 4_194_304  # waiting for the committer: above, publishers' sockets are not read
-BATCH_LOW_BYTES: Final = 1_048_576  # below: they are again
+BATCH_HIGH_BYTES: Final = 2_097_152  # waiting for the committer: above, who adds much to it is not read
+BATCH_LOW_BYTES: Final = 524_288  # below: they are again
+BATCH_SHARE_BYTES: Final = 131_072  # of the open batch: who adds less goes on while others are held back
+BATCH_STOP_BYTES: Final = 16_777_216  # above: no publisher is read
 DELIVERED_AHEAD: Final = 65_536  # positions marked as "may have been delivered" in advance of the deliveries
 QUEUE_WINDOW_BYTES: Final = 8_388_608  # ready messages a queue keeps in memory before it pages the rest out
 MESSAGE_OVERHEAD_BYTES: Final = 256  # what a message costs in memory beside its content

@@ -53,6 +53,9 @@ class Journal:
     def is_overloaded(self) -> bool:
         return self.pending_bytes + self.sealed_bytes > limits.BATCH_HIGH_BYTES
 
+    def is_swamped(self) -> bool:
+        return self.pending_bytes + self.sealed_bytes > limits.BATCH_STOP_BYTES
+
     def is_relieved(self) -> bool:
         return self.pending_bytes + self.sealed_bytes < limits.BATCH_LOW_BYTES
 

@@ -32,6 +32,8 @@ class Adapter(Owner):
         self.stage = stage
         self.is_reading = True  # False: it has more than it may digest now, so its socket is left alone
         self.is_publisher = False  # it published, so that back-pressure concerns it
+        self.backlog_bytes = 0  # what it added to the batch `backlog_ticket`
+        self.backlog_ticket = 0
         self.wants_tick = False  # the time that the last tick named has changed
         self.why = ""  # it left, for the log
         self.is_abandoned = False  # close the socket at once: there is nobody to say anything to

@@ -73,7 +73,7 @@ class Reactor:
         self.doors: dict[int, Door] = {}
         self.timers: list[tuple[float, int, Link]] = []
         self.timer_count = 0
-        self.held_back: set[int] = set()  # publishers that are not read while the journal is overloaded
+        self.held_back: set[int] = set()  # publishers that are not read, while there is too much to write
         self.is_holding_back = False
         self.paused: dict[int, Door] = {}  # doors that have no use before something is closed, or PAUSE_S is over
         self.paused_until = 0.0
@@ -177,6 +177,13 @@ class Reactor:
             link.received_at = self.now
             if not link.is_lingering:
                 link.adapter.receive(chunk)
+                if self.is_holding_back and self._is_flooding(link.adapter):
+                    self.held_back.add(link.key)
+                    self._update_interest(link)
+
+    def _is_flooding(self, adapter: Adapter) -> bool:
+        """Whether back-pressure falls on this one: it adds much to the batch that waits, or there is far too much of it."""
+        return adapter.is_publisher and (adapter.backlog_bytes > limits.BATCH_SHARE_BYTES or self.journal.is_swamped())
 
     def _finish(self) -> bool:
         """Let the broker finish its turn, resume who waited, and write. True when there is more to do at once."""
@@ -197,11 +204,11 @@ class Reactor:
                 else:
                     outbox.take()
             touched = self.stage.touched
-        if self.is_holding_back != self.journal.is_overloaded():
-            self._hold_back()
-        elif self.is_holding_back:
-            self._hold_new_publishers()
-        return more or len(self.ready) > 0 or len(self.turn.dirty) > 0 or len(self.stage.resumable) > 0
+        if not self.is_holding_back:
+            self.is_holding_back = self.journal.is_overloaded()
+        elif self.journal.is_relieved():
+            self._let_go()
+        return more or len(self.ready) + len(self.turn.dirty) + len(self.stage.resumable) > 0
 
     def _tick(self) -> None:
         timers = self.timers
@@ -274,26 +281,14 @@ class Reactor:
             link.interest = interest
             self.poller.modify(link.key, interest)
 
-    def _hold_back(self) -> None:
-        """Stop or go on reading from publishers, as the journal's backlog or an alarm demands."""
-        if self.is_holding_back and not self.journal.is_relieved():
-            self._hold_new_publishers()
-            return
-        self.is_holding_back = not self.is_holding_back
-        if self.is_holding_back:
-            self._hold_new_publishers()
-            return
+    def _let_go(self) -> None:
+        """The backlog is written: read from everybody again."""
+        self.is_holding_back = False
         held = self.held_back
         self.held_back = set()
         for key in held:
             link = self.links.get(key)
             if link is not None:
-                self._update_interest(link)
-
-    def _hold_new_publishers(self) -> None:
-        for link in self.links.values():
-            if link.adapter.is_publisher and link.key not in self.held_back:
-                self.held_back.add(link.key)
                 self._update_interest(link)
 
     def set_alarm(self, reason: str) -> None:

@@ -132,7 +132,13 @@ class Connection(Adapter):
                 self.needed -= len(chunk)
                 return
             chunk = self._take_held()
+        journal = self.turn.journal
+        if self.backlog_ticket != journal.ticket:
+            self.backlog_ticket = journal.ticket
+            self.backlog_bytes = 0
+        before = journal.pending_bytes
         self._digest(chunk)
+        self.backlog_bytes += journal.pending_bytes - before
 
     def _take_held(self) -> bytes:
         held = self.held

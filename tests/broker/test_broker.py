@@ -1,0 +1,50 @@
+from amqpd.broker.broker import Broker
+from amqpd.broker.ports import QUEUES, STATES
+from amqpd.broker.queues.segments import queue_key
+from amqpd.store.memory import MemoryStore
+from tests.broker.world import World
+from tests.support.wire import CountingIds
+
+
+def test_a_new_broker_has_the_default_virtual_host_and_guest() -> None:
+    broker = Broker(MemoryStore(), CountingIds())
+    assert list(broker.vhosts) == ["/"]
+    assert broker.users.authenticate("guest", b"guest", is_loopback=True) is not None
+
+
+def test_virtual_hosts_by_name() -> None:
+    broker = Broker(MemoryStore(), CountingIds())
+    assert broker.find_vhost("v") is None
+    vhost = broker.add_vhost("v")
+    assert broker.find_vhost("v") is vhost
+    assert broker.find_vhost("/") is not vhost
+
+
+def test_virtual_hosts_are_apart_but_share_queue_numbers() -> None:
+    world = World()
+    queue = world.queue()
+    other = world.broker.add_vhost("v")
+    flags = {"durable": True, "exclusive": False, "auto_delete": False}
+    twin = other.declare_queue("q", world.owner, **flags, arguments={})
+    world.turn()
+    assert twin is not queue
+    assert twin.queue_id != queue.queue_id
+    assert len(world.rows(QUEUES)) == 2
+
+
+def test_windows_are_as_the_broker_was_told() -> None:
+    assert World(window_bytes=4096).queue().window_bytes == 4096
+
+
+def test_stop_notes_what_was_delivered_of_every_queue() -> None:
+    world = World()
+    for name, taken in (("a", 1), ("b", 2)):
+        queue = world.queue(name)
+        world.publish(queue, b"1", b"2", b"3")
+        for _ in range(taken):
+            world.take(queue)
+    world.broker.stop()
+    assert not world.journal.is_idle(), "the caller seals it"
+    world.turn()
+    marks = [world.rows(STATES)[queue_key(world.find(name).queue_id)] for name in "ab"]
+    assert marks == [(1).to_bytes(8, "big"), (2).to_bytes(8, "big")]
