@@ -25,6 +25,9 @@ from amqpd.store.memory import MemoryStore
 logger = logging.getLogger("amqpd")
 
 
+PATIENCE_S = 0.001  # of the pump in a process of its own; a signal or timer may come that much later
+
+
 class StartError(Exception):
     """The broker cannot start: one line for a person, with what to do."""
 
@@ -41,7 +44,14 @@ def run(settings: Settings) -> int:
     except recovery.UnusableStore as error:
         store.close()
         raise StartError(f"the data directory {settings.data_dir} {error}; use another directory") from error
-    server = Server(broker, sockets, _tuning(settings), SystemClock(), settings.max_connections)
+    server = Server(
+        broker,
+        sockets,
+        _tuning(settings),
+        SystemClock(),
+        max_connections=settings.max_connections,
+        patience_s=PATIENCE_S,
+    )
     return anyio.run(_serve, server, settings, backend=settings.backend)
 
 

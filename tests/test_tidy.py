@@ -16,13 +16,35 @@ COMPILED: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool
 LINES_MAX = 500
 # Module -> why it is longer.
 LONG_MODULES: dict[str, str] = {
-    "amqpd/protocols/amqp091/connection.py": "one state machine; handshake, liveness, publishing and codec are out already",
+    "amqpd/protocols/amqp091/connection.py": "one state machine; handshake, liveness, publishing, codec are out",
 }
 
 # Start of a module's path -> why it may import inside a function.
 LAZY_IMPORTERS = {
     "amqpd/_build.py": "mypyc and setuptools are loaded only in the child that compiles",
     "amqpd/cli/": "a command loads what it needs, so that --help and completion start at once",
+}
+
+# Modules without rules of their own: run by everything.
+PARTS = {"__init__.py", "__main__.py", "_build.py", "app.py"}
+# Module without a test file of its own -> what covers it.
+MIRRORED_ELSEWHERE = {
+    "amqpd/broker/fields.py": "tests/broker/test_records.py",  # a value without behaviour; every kind is tried there
+    "amqpd/broker/message.py": "tests/broker/queues/test_classic.py",  # attributes only
+    "amqpd/broker/owner.py": "tests/broker/test_vhost.py",  # attributes only
+    "amqpd/broker/ports.py": "tests/store/test_conformance.py",  # declarations; the contract of stores
+    "amqpd/cli/commands.py": "tests/cli/test_cli.py",  # the command line is tested as a whole
+    "amqpd/cli/main.py": "tests/cli/test_cli.py",
+    "amqpd/cli/serve.py": "tests/cli/test_cli.py",
+    "amqpd/cli/version.py": "tests/cli/test_cli.py",
+    "amqpd/clock.py": "tests/server/test_pump.py",  # the machine's clock: heartbeats and timeouts
+    "amqpd/errors.py": "tests/conformance/test_channels.py",  # names, codes and texts, as a peer sees them
+    "amqpd/limits.py": "tests/docs/test_generated.py",  # numbers
+    "amqpd/protocols/amqp091/frames.py": "tests/twins/test_frames.py",  # equal to its plain twin
+    "amqpd/protocols/amqp091/hot_codec.py": "tests/twins/test_hot_codec.py",
+    "amqpd/protocols/amqp091/properties.py": "tests/twins/test_properties.py",
+    "amqpd/protocols/amqp091/routes.py": "tests/twins/test_frames.py",  # attributes only
+    "amqpd/protocols/amqp091/states.py": "tests/conformance/test_handshake.py",  # numbers
 }
 
 TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", "amqpd", "tests", "interop", "docs"}
@@ -73,12 +95,29 @@ def test_compiled_module_is_marked_hot(module: str) -> None:
     assert re.search(r"^# HOT\b", source(module), re.MULTILINE), "what is compiled opens with its `# HOT` plan"
 
 
+def mirror(module: str) -> str:
+    """The test file of a module: the same path under tests."""
+    path = Path(module)
+    return Path("tests", *path.parts[1:-1], f"test_{path.name}").as_posix()
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if Path(module).name not in PARTS])
+def test_module_has_its_mirror(module: str) -> None:
+    has_mirror = (ROOT / mirror(module)).is_file()
+    if module in MIRRORED_ELSEWHERE:
+        assert not has_mirror, f"no longer an exception: {mirror(module)} is there, take it off the list"
+        assert (ROOT / MIRRORED_ELSEWHERE[module]).is_file()
+    else:
+        assert has_mirror, f"write {mirror(module)}, or list it in MIRRORED_ELSEWHERE with what covers it"
+
+
 def test_no_utils() -> None:
     assert [module for module in MODULES if Path(module).name in ("utils.py", "util.py", "helpers.py")] == []
 
 
 def test_exceptions_name_modules_that_exist() -> None:
     assert set(LONG_MODULES) <= set(MODULES)
+    assert set(MIRRORED_ELSEWHERE) <= set(MODULES)
     assert [start for start in LAZY_IMPORTERS if not any(module.startswith(start) for module in MODULES)] == []
 
 

@@ -113,6 +113,7 @@ def _identity(argument: Field) -> Hashable:
         return kind, tuple(_identity(item) for item in value)
     if isinstance(value, dict):
         return kind, _identity_of_table(value)
-    if isinstance(value, float) and value != value:
-        return kind, "nan"  # a NaN equals nothing, so that the binding could never be removed
+    if isinstance(value, float):
+        # A NaN equals nothing, so that the binding could never be removed; -0.0 equals 0.0, and must look like it.
+        return kind, "nan" if value != value else value + 0.0
     return kind, value

@@ -36,10 +36,9 @@ def name_key(vhost: str, name: str) -> bytes:
 
 def binding_key(vhost: str, binding: Binding) -> bytes:
     """LMDB bounds keys at 511 bytes and a binding is named by three names and its arguments: a digest of them."""
-    identity = encode(
-        [vhost, binding.source, binding.destination, binding.to_queue, binding.key, table_to_json(binding.arguments)]
-    )
-    return _digest(identity)
+    # The identity, not the arguments: the same binding may come with its arguments in another order.
+    names = [vhost, binding.source, binding.destination, binding.to_queue, binding.key, repr(binding.identity)]
+    return _digest(encode(names))
 
 
 def _digest(identity: bytes) -> bytes:

@@ -85,17 +85,25 @@ def _restore_queue(broker: Broker, store: Store, fact: dict[str, object]) -> Non
         window_bytes=broker.queue_window_bytes,
     )
     state = store.read(STATES, queue_key(queue_id))
-    queue.restore(_segments(store, queue), int.from_bytes(state or b"", "big"))
+    segments, last_key = _segments(store, queue)
+    queue.restore(segments, int.from_bytes(state or b"", "big"), last_key)
     vhost.queues[queue.name] = queue
 
 
-def _segments(store: Store, queue: ClassicQueue) -> list[Segment]:
-    """The segments of a queue that still hold wanted messages, in order, counted by their headers."""
+def _segments(store: Store, queue: ClassicQueue) -> tuple[list[Segment], int]:
+    """The segments of a queue that hold wanted messages, in order, counted by their fronts; the last key's position.
+
+    What is damaged keeps its key for itself: nothing new may be written over it, or be taken for acked by its acks.
+    """
     acks = dict(store.scan(ACKS, queue_key(queue.queue_id)))
+    last_key = max((_position(key) for key in acks), default=0)
     segments: list[Segment] = []
     for key, value in store.scan(SEGMENTS, queue_key(queue.queue_id), SEGMENT_HEADER_BYTES):
+        last_key = max(last_key, _position(key))
         try:
             first, last, count = read_segment_header(value)
+            if first != _position(key):
+                raise CorruptSegment("a segment lies under another one's key")
             segment = Segment(first, last, count, 0, False)
             if key in acks:
                 segment.settled = read_acks(acks[key])
@@ -105,7 +113,11 @@ def _segments(store: Store, queue: ClassicQueue) -> list[Segment]:
             continue
         if segment.live > 0:
             segments.append(segment)
-    return segments
+    return segments, last_key
+
+
+def _position(key: bytes) -> int:
+    return int.from_bytes(key[4:12], "big")
 
 
 def _restore_binding(broker: Broker, fact: dict[str, object]) -> None:

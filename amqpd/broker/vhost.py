@@ -103,7 +103,7 @@ class VirtualHost:
             raise AccessRefused(f"deletion of system exchange '{name}' in vhost '{self.name}' not allowed")
         exchange = self.exchanges.get(name)
         if exchange is None:
-            return 0
+            return self.journal.newest()  # somebody's deletion may be on its way to the disk
         if if_unused and self.bindings.has_source(name):
             raise PreconditionFailed(f"exchange '{name}' in vhost '{self.name}' in use")
         return self._remove_exchange(exchange)
@@ -140,7 +140,7 @@ class VirtualHost:
         """Remove a binding; removing one that is not there is fine. The ticket that holds the removal."""
         source = self.exchanges.get(binding.source)
         if source is None or not self.bindings.remove(binding):
-            return 0
+            return self.journal.newest()
         source.remove(binding)
         self.version += 1
         ticket = 0
@@ -240,7 +240,7 @@ class VirtualHost:
         """Delete it with its messages and bindings: (ready messages dropped, ticket). One that is not there is fine."""
         queue = self.queues.get(name)
         if queue is None:
-            return 0, 0
+            return 0, self.journal.newest()
         self._check_owner(queue, owner)
         if if_empty and queue.ready_count > 0:
             raise PreconditionFailed(f"queue '{name}' in vhost '{self.name}' not empty")

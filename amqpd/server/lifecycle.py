@@ -40,10 +40,18 @@ class Server:
     """Serves ``broker`` on sockets that listen already."""
 
     def __init__(
-        self, broker: Broker, sockets: list[socket.socket], tuning: Tuning, clock: Clock, max_connections: int
+        self,
+        broker: Broker,
+        sockets: list[socket.socket],
+        tuning: Tuning,
+        clock: Clock,
+        *,
+        max_connections: int,
+        patience_s: float,
     ) -> None:
         self.broker = broker
         self.clock = clock
+        self.patience_s = patience_s
         self.reactor = Reactor(broker.turn, Stage(), clock.now())
         self.listeners = [Listener(sock, self.reactor, broker, tuning, max_connections) for sock in sockets]
 
@@ -51,7 +59,7 @@ class Server:
         """Serve until cancelled, then stop cleanly. Raises StoreFailed."""
         self._open()
         try:
-            await pump(self.reactor, self.clock)
+            await pump(self.reactor, self.clock, self.patience_s)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop()

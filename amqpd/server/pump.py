@@ -10,14 +10,19 @@ from amqpd.clock import Clock
 from amqpd.server.reactor import Reactor
 
 
-async def pump(reactor: Reactor, clock: Clock) -> None:
-    """Run turns until cancelled. Raises StoreFailed when the store cannot keep its promise any more."""
+async def pump(reactor: Reactor, clock: Clock, patience_s: float) -> None:
+    """Run turns until cancelled. Raises StoreFailed when the store cannot keep its promise any more.
+
+    Before it gives the event loop the word, it waits ``patience_s`` for a socket by itself: the next frame of a busy
+    connection is there sooner than the event loop can be asked for it. 0 where others share the loop
+    (docs/decisions/0003).
+    """
     async with anyio.create_task_group() as group:
         alarm_clock = _AlarmClock(reactor, clock)
         group.start_soon(alarm_clock.run)
         while True:
             started_at = now = clock.now()
-            while reactor.turn_once(now):
+            while reactor.turn_once(now) or (patience_s and reactor.turn_once(clock.now(), patience_s)):
                 now = clock.now()
                 if now - started_at > limits.TURNS_BEFORE_YIELD_S:
                     await anyio.lowlevel.checkpoint()

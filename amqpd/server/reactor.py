@@ -125,10 +125,10 @@ class Reactor:
 
     # -- a turn --
 
-    def turn_once(self, now: float) -> bool:
-        """One turn: read, act, write. False when there was nothing to do."""
+    def turn_once(self, now: float, patience_s: float = 0.0) -> bool:
+        """One turn: read, act, write. False when there was nothing to do, in the next ``patience_s`` either."""
         self.now = now
-        events = self.poller.poll(0)
+        events = self.poller.poll(patience_s)
         worked = len(events) > 0
         for descriptor, mask in events:
             link = self.links.get(descriptor)
@@ -182,7 +182,7 @@ class Reactor:
                     self._update_interest(link)
 
     def _is_flooding(self, adapter: Adapter) -> bool:
-        """Whether back-pressure falls on this one: it adds much to the batch that waits, or there is far too much of it."""
+        """Whether back-pressure falls on it: it adds much to the batch that waits, or there is far too much of that."""
         return adapter.is_publisher and (adapter.backlog_bytes > limits.BATCH_SHARE_BYTES or self.journal.is_swamped())
 
     def _finish(self) -> bool:

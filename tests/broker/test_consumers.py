@@ -105,7 +105,8 @@ def test_removed(consumers: Consumers, three: list[Consumer]) -> None:
     tags(consumers, 3)
     for consumer in three[:2]:  # in the ring, and out of it
         consumers.remove(consumer)
-        assert consumer.cancelled and not consumer.active
+        assert consumer.cancelled
+        assert not consumer.active
     assert consumers.all == [three[2]]
     assert tags(consumers, 2) == ["c", "c"]
 

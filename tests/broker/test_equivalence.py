@@ -72,7 +72,9 @@ def test_another_queue(name: str, durable: bool, auto_delete: bool) -> None:
 
 def test_of_an_exchange_only_the_alternate_counts() -> None:
     check_exchange({"a": ONE}, {"x-b": ONE})
-    with pytest.raises(PreconditionFailed, match="^inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/'"):
+    with pytest.raises(
+        PreconditionFailed, match=r"^inequivalent arg 'alternate-exchange' for exchange 'x' in vhost '/'"
+    ):
         check_exchange({"alternate-exchange": longstr("y")}, {})
 
 

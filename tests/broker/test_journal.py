@@ -180,6 +180,20 @@ def test_what_is_sealed_and_what_is_open_count_together() -> None:
     assert not world.journal.is_overloaded()
 
 
+def test_swamped_is_more_than_overloaded() -> None:
+    world = World()
+    queue = world.queue()
+    world.store.is_delaying = True
+    world.publish(queue, bytes(limits.BATCH_HIGH_BYTES))
+    assert not world.journal.is_swamped()
+    world.publish(queue, bytes(limits.BATCH_STOP_BYTES - limits.BATCH_HIGH_BYTES))
+    assert world.journal.is_swamped()
+    world.turn()
+    assert world.journal.is_swamped()
+    world.complete()
+    assert not world.journal.is_swamped()
+
+
 def test_transient_messages_are_no_load() -> None:
     world = World()
     queue = world.queue()

@@ -25,7 +25,7 @@ def test_each_tag_is_taken_once(unacked: Unacked, messages: list[Message]) -> No
     assert len(unacked) == 5
     assert unacked.take(5) is messages[3]
     assert len(unacked) == 4
-    with pytest.raises(PreconditionFailed, match="^unknown delivery tag 5$"):
+    with pytest.raises(PreconditionFailed, match=r"^unknown delivery tag 5$"):
         unacked.take(5)
 
 
@@ -38,7 +38,7 @@ def test_unknown_tag(unacked: Unacked, tag: int) -> None:
 
 def test_tags_are_unsigned_on_the_wire(unacked: Unacked) -> None:
     for take in (unacked.take, unacked.take_up_to, unacked.tags_up_to):
-        with pytest.raises(PreconditionFailed, match="^unknown delivery tag 18446744073709551615$"):
+        with pytest.raises(PreconditionFailed, match=r"^unknown delivery tag 18446744073709551615$"):
             take(-1)
 
 

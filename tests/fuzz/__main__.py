@@ -1,4 +1,7 @@
-"""The fuzz loop: ``python -m tests.fuzz --inputs 2000000 --seed 1 [--seconds S]``. Exit status 1 at the first violation, with a reproducer."""
+"""The fuzz loop: ``python -m tests.fuzz --inputs 2000000 --seed 1 [--seconds S]``.
+
+Exit status 1 at the first violation, which is shown with a command that reproduces it.
+"""
 
 import argparse
 import secrets

@@ -1,11 +1,12 @@
 """A valid dialogue that uses about everything a peer may say, as acts: bytes, between which the peer waits for answers.
 
-Delivery tags are known beforehand, because the broker gives them in order. ``FRAME_MAX`` is small, so that bodies come in many frames.
+Delivery tags are known beforehand, because the broker gives them in order. ``FRAME_MAX`` is small, so that bodies come
+in many frames.
 """
 
 from typing import Final
 
-from tests.support import wire
+from tests.support import raw_peer, wire
 from tests.support.raw_peer import Typed, properties
 from tests.support.wire import login, method
 
@@ -166,7 +167,7 @@ def acts() -> list[bytes]:
 
 
 def interleaved() -> bytes:
-    """Frames of other channels between those of a content: any of them may be the last for a while, and wants its answer."""
+    """Frames of other channels between those of a content: any may be the last for a while, and wants its answer."""
     one, header, *bodies = split(publish(1, "", "q", 9000))
     return b"".join(
         [
@@ -181,14 +182,18 @@ def interleaved() -> bytes:
             method(1, "basic.publish", routing_key="q"),
             method(2, "tx.rollback"),
             HEARTBEAT,
-            wire.raw_peer.frame(2, 1, wire.raw_peer.content_header(3)),
+            raw_peer.frame(2, 1, raw_peer.content_header(3)),
             method(2, "basic.get", queue="q", no_ack=True),
-            wire.raw_peer.frame(3, 1, b"abc"),
+            raw_peer.frame(3, 1, b"abc"),
             method(2, "basic.get", queue="q", no_ack=True),
             method(1, "basic.publish", routing_key="q"),
-            wire.raw_peer.frame(2, 1, wire.raw_peer.content_header(0)),
+            raw_peer.frame(2, 1, raw_peer.content_header(0)),
             one,
-            header,
+            raw_peer.frame(2, 1, raw_peer.content_header(3000)),
+            method(2, "tx.commit"),
+            raw_peer.frame(3, 1, body(3000)),
+            one,
+            raw_peer.frame(2, 1, raw_peer.content_header(4000)),
             method(0, "connection.close"),
         ]
     )

@@ -1,17 +1,28 @@
 """Inputs that a peer should not send, or should: made from a seed and an index, the same ones every time.
 
-A family is a function from chance to a stream of bytes behind a login, or to a whole stream. Sizes are small on purpose: what costs much for
-few bytes is what a broker must fear.
+A family is a function from chance to a stream of bytes. Sizes are small on purpose: what costs much for few bytes is
+what a broker must fear.
 """
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.fuzz import dialogue
-from tests.support.raw_peer import HEADER, METHODS, Typed, frame, longstr, properties, shortstr, table
-from tests.support.raw_peer import content_header, method_payload
+from tests.support.raw_peer import (
+    HEADER,
+    METHODS,
+    Typed,
+    content_header,
+    frame,
+    longstr,
+    method_payload,
+    properties,
+    shortstr,
+    table,
+)
 from tests.support.wire import login, method
 
 NAMES: Final = ("", "q", "r", "durable", "e", "f", "amq.direct", "amq.topic", "amq.headers", "amq.x", "a.b.c", "#.*.#")
@@ -23,7 +34,7 @@ PLACEHOLDERS: Final = (b"\x00", b"\xff", b"\xce", b"\x7f", b"\x80", b"\x01")
 
 @dataclass
 class Input:
-    """One input. ``events`` happen before the chunk of that number: what a server does to a connection of its own accord."""
+    """One input. ``events``: what a server does of its own accord, before the chunk of that number."""
 
     family: str
     data: bytes
@@ -35,7 +46,7 @@ class Input:
 
     def chunks(self) -> list[bytes]:
         edges = [0, *self.cuts, len(self.data)]
-        return [self.data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+        return [self.data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 EVENTS: Final = ("alarm", "no alarm", "force close", "tick", "late tick", "store")

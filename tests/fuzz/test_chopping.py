@@ -1,5 +1,6 @@
 """However a stream is cut into chunks, the broker says the same bytes and ends in the same state."""
 
+import itertools
 import random
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from amqpd.broker.recovery import restore
 from tests.fuzz import dialogue
-from tests.support.wire import Server, assemble, snapshot, split_frames
+from tests.support.wire import Server, assemble, method, snapshot, split_frames
 
 ACTS = dialogue.acts()
 LONGEST = max(map(len, ACTS))
@@ -23,7 +24,7 @@ def play(cuts: list[set[int]]) -> tuple[list[bytes], dict[str, Any]]:
     answers = []
     for act, offsets in zip(ACTS, cuts, strict=True):
         edges = [0, *sorted(offset for offset in offsets if 0 < offset < len(act)), len(act)]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             peer.feed(act[start:end])
         peer.turn()
         server.check()
@@ -85,8 +86,8 @@ def test_one_cut_at_every_place_of_publishes() -> None:
         dialogue.publish(1, "", "q", 1, dialogue.ALL_PROPERTIES),
         dialogue.publish(1, "", "q", dialogue.FRAME_MAX - 7),
         dialogue.publish(1, "", "nowhere", 3, mandatory=True),
-        dialogue.method(1, "basic.get", queue="q"),
-        dialogue.method(1, "connection.close"),
+        method(1, "basic.get", queue="q"),
+        method(1, "connection.close"),
     ]
     stream = b"".join(parts)
     answers = set()

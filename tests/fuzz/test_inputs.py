@@ -1,13 +1,13 @@
-"""Inputs by chance: some in every run of the suite, more where time is, all that one wants by ``python -m tests.fuzz``."""
+"""Inputs by chance: some in every run of the suite, more in a full one, any number by ``python -m tests.fuzz``."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import inputs
-from tests.fuzz.inputs import HEADER, LOGINS, Input
+from tests.fuzz.inputs import LOGINS, Input
 from tests.fuzz.run import Runner, Violation, check_cuts
-from tests.support.raw_peer import frame
+from tests.support.raw_peer import HEADER, frame
 
 SEED = 20_240_607
 

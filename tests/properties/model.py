@@ -1,7 +1,8 @@
-"""The broker as it would be if nothing mattered but being right: queues are lists, routing tries every binding, nothing is on disk.
+"""The broker as it would be if nothing mattered but being right: queues are lists, routing tries every binding.
 
-A method of ``Model`` does what the AMQP method does and notes in ``channel.expected`` what the client must be answered. Deliveries are not
-foretold: ``delivered`` judges each one that is seen, and ``check_quiet`` that none is missing. Refusals are raised as ``Refused``.
+A method of ``Model`` does what the AMQP method does and notes in ``channel.expected`` what the client must be answered.
+Deliveries are not foretold: ``delivered`` judges each one that is seen, and ``check_quiet`` that none is missing.
+Refusals are raised as ``Refused``.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Clients of the broker and the naive model are told the same: any methods on any channels, in any order.
 
-Each rule does one thing and takes a turn. The same machine runs a second time with a window so small that queues page to segments. A restart
-keeps what is durable; after every step, what the store would bring back is compared, too.
+Each rule does one thing and takes a turn. The same machine runs a second time with a window so small that queues page to
+segments. A restart keeps what is durable; after every step, what the store would bring back is compared, too.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tests.support import wire
 from tests.support.raw_peer import decode_properties, properties
 from tests.support.wire import Peer, Said, Server
 
-CONNECTIONS = 3
+CONNECTIONS = 2
 CHANNELS = (1, 2)
 QUEUES = ("q0", "q1", "q2", "q3")
 EXCHANGES = ("direct", "fanout", "topic", "headers", "amq.topic")
@@ -31,7 +31,7 @@ PATTERNS = ("q0", "a.b", "a.*", "#", "a.#", "#.b", "*.#.b")
 WISHES = ("", "x", "y")
 
 places = st.tuples(st.integers(0, CONNECTIONS - 1), st.sampled_from(CHANNELS))
-queues = st.sampled_from(QUEUES)
+queues = st.sampled_from(("q0", "q0", "q0", *QUEUES))
 exchanges = st.sampled_from(EXCHANGES)
 flags = st.booleans()
 rarely = st.integers(0, 4).map(lambda number: number == 0)
@@ -101,7 +101,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.server.check()
         heard = {number: peer.output() for number, peer in self.peers.items()}
         while any(heard.values()):
-            if not any([self.take(self.connections[number], said) for number, said in heard.items()]):
+            if not sum(self.take(self.connections[number], said) for number, said in heard.items()):
                 raise AssertionError(f"not what should come next: {[said[0] for said in heard.values() if said]}")
         self.model.check_quiet()
         for connection in self.connections.values():
@@ -188,8 +188,10 @@ class BrokerMachine(RuleBasedStateMachine):
             lambda channel: self.model.queue_delete(channel, name, if_unused, if_empty),
         )
 
-    @rule(place=places, name=queues)
-    def purge(self, place: tuple[int, int], name: str) -> None:
+    @rule(place=places, name=queues, really=rarely)
+    def purge(self, place: tuple[int, int], name: str, really: bool) -> None:
+        if not really:
+            return
         self.do(
             place,
             lambda channel: wire.method(channel, "queue.purge", queue=name),
@@ -278,6 +280,20 @@ class BrokerMachine(RuleBasedStateMachine):
         self.body_count += 1
         return b"%d " % self.body_count + b"." * size
 
+    @rule(place=places, persistent=st.lists(flags, min_size=1, max_size=12))
+    def fill(self, place: tuple[int, int], persistent: list[bool]) -> None:
+        self.publish(place, "", "q0", "", persistent, True, 0)
+
+    @rule(place=places, times=st.integers(2, 12), no_ack=flags)
+    def get_some(self, place: tuple[int, int], times: int, no_ack: bool) -> None:
+        for _ in range(times):
+            self.get(place, "q0", no_ack)
+
+    @rule(place=places, count=st.integers(1, 3), for_all=flags, no_ack=rarely)
+    def consume_some(self, place: tuple[int, int], count: int, for_all: bool, no_ack: bool) -> None:
+        self.qos(place, count, for_all)
+        self.consume(place, "q0", no_ack, False)
+
     @rule(place=places, name=queues, no_ack=flags, exclusive=rarely)
     def consume(self, place: tuple[int, int], name: str, no_ack: bool, exclusive: bool) -> None:
         self.tag_count += 1
@@ -362,6 +378,20 @@ class BrokerMachine(RuleBasedStateMachine):
         if really or not self.at(place)[2].confirms:
             self.do(place, lambda channel: wire.method(channel, "tx.select"), self.model.tx_select)
 
+    @rule(place=places, number=st.integers(0, 9), multiple=flags, requeue=flags, commit=flags, filled=flags)
+    def transact(
+        self, place: tuple[int, int], number: int, multiple: bool, requeue: bool, commit: bool, filled: bool
+    ) -> None:
+        """A whole transaction, on a channel that has something unacked if there is anything to get."""
+        if self.at(place)[2].confirms:
+            return
+        self.tx_select(place, True)
+        self.get(place, "q0", False)
+        self.settle_delivery(place, number, multiple, "nack" if requeue else "ack", requeue, False)
+        if filled:
+            self.fill(place, [True, False])
+        (self.tx_commit if commit else self.tx_rollback)(place, True)
+
     @rule(place=places, really=rarely)
     def tx_commit(self, place: tuple[int, int], really: bool) -> None:
         if really or self.at(place)[2].tx:
@@ -374,15 +404,17 @@ class BrokerMachine(RuleBasedStateMachine):
 
     # -- rules: ends --
 
-    @rule(place=places)
-    def close_channel(self, place: tuple[int, int]) -> None:
+    @rule(place=places, really=rarely)
+    def close_channel(self, place: tuple[int, int], really: bool) -> None:
+        if not really:
+            return
         self.model.release([self.at(place)[2]])
         self.reopen(place, "channel.close")
 
     @precondition(lambda self: self.peers)
-    @rule(number=st.integers(0, CONNECTIONS - 1), politely=flags)
-    def disconnect(self, number: int, politely: bool) -> None:
-        if number not in self.peers:
+    @rule(number=st.integers(0, CONNECTIONS - 1), politely=flags, really=rarely)
+    def disconnect(self, number: int, politely: bool, really: bool) -> None:
+        if number not in self.peers or not really:
             return
         peer = self.peers.pop(number)
         connection = self.connections.pop(number)
@@ -402,7 +434,7 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         if not is_crash:
             for number in list(self.peers):
-                self.disconnect(number, False)
+                self.disconnect(number, False, True)
             self.server.broker.stop()
             self.server.turn()
         self.model.restart(is_crash=is_crash)
@@ -436,12 +468,13 @@ class BrokerMachine(RuleBasedStateMachine):
             assert stored.ready_count == len(entries)
             for entry in entries:
                 message = stored.get()
-                assert message is not None and message.content.endswith(entry.body + b"\xce"), f"{name}: {entry}"
+                assert message is not None
+                assert message.content.endswith(entry.body + b"\xce"), f"{name}: {entry}"
             assert stored.get() is None
 
     def teardown(self) -> None:
         for number in list(self.peers):
-            self.disconnect(number, False)
+            self.disconnect(number, False, True)
         wire.check_left(self.server)
 
 

@@ -1,6 +1,7 @@
-"""What a slow disk may not change: no promise before its commit, no reply that never comes, and a crash at any moment keeps what was promised.
+"""What a slow disk may not change: no promise before its commit, no reply that never comes.
 
-The store completes a batch only when a rule says so, and after every step the machine looks at what a crash would leave at that moment.
+The store completes a batch only when a rule says so, and after every step the machine looks at what a crash would leave
+at that moment: everything that was promised.
 """
 
 from dataclasses import dataclass
@@ -211,7 +212,12 @@ class DurabilityMachine(RuleBasedStateMachine):
                 assert sent.number in on_disk, f"{sent} was promised before it was on disk"
 
     def is_owed(self, sent: Sent) -> bool:
-        return sent.persistent and "kept" in sent.queues and sent.promised and sent.number not in self.settled | self.excused
+        return (
+            sent.persistent
+            and "kept" in sent.queues
+            and sent.promised
+            and sent.number not in self.settled | self.excused
+        )
 
     # -- at any moment --
 
@@ -236,7 +242,7 @@ class DurabilityMachine(RuleBasedStateMachine):
     @invariant()
     def a_crash_keeps_promises(self) -> None:
         found = self.survivors()
-        # Neither of two publishers is first, but each keeps its order; a transaction's numbers are older than its commit.
+        # Each publisher keeps its order, but neither is first: a transaction's numbers are older than its commit.
         ours = [number for number in found if self.sent[number] in self.confirmable]
         assert ours == sorted(ours)
         for sent in self.sent.values():
@@ -253,7 +259,7 @@ class DurabilityMachine(RuleBasedStateMachine):
                 break
             self.listen()
         assert self.confirmed == len(self.confirmable)
-        assert not (self.commits or self.declares or self.asked), "an answer never came"
+        assert [self.commits, self.declares, self.asked] == [[], [], []], "an answer never came"
         self.a_crash_keeps_promises()
         for peer in list(self.server.peers.values()):
             peer.hang_up()

@@ -1,7 +1,8 @@
 """Peers without sockets: a broker in this process, its connections, and turns that a test takes one at a time.
 
-``Server`` stands in for the reactor: it hands bytes to adapters, lets the broker finish its turn, and collects what is owed. Time never
-passes and nothing waits, so a run depends on nothing but what a test feeds. Bytes are encoded and decoded by ``raw_peer``, not by amqpd.
+``Server`` stands in for the reactor: it hands bytes to adapters, lets the broker finish its turn, and collects what is
+owed. Time never passes and nothing waits, so a run depends on nothing but what a test feeds. Bytes are encoded and
+decoded by ``raw_peer``, not by amqpd.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,6 @@ from tests.support import raw_peer
 from tests.support.raw_peer import CONTENT_METHODS, Frame, Method, PeerError
 
 TURNS_MAX: Final = 100_000  # a server that is not done by then never will be
-OPEN_STATES: Final = 5  # states of a connection below "closing"
 
 
 class CountingIds:
@@ -69,8 +69,8 @@ class DelayedStore(Store):
     def read(self, table: int, key: bytes) -> bytes | None:
         return self.inner.read(table, key)
 
-    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return self.inner.scan(table, prefix)
+    def scan(self, table: int, prefix: bytes, head_bytes: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        return self.inner.scan(table, prefix, head_bytes)
 
     def close(self) -> None:
         self.complete()
@@ -363,7 +363,8 @@ def check_broker(broker: Broker) -> None:
             there = vhost.queues if binding.to_queue else vhost.exchanges
             assert binding.destination in there, f"{binding}: its destination is gone"
         for name, queue in vhost.queues.items():
-            assert queue.name == name and not queue.deleted
+            assert queue.name == name
+            assert not queue.deleted
             check_queue(queue)
 
 
@@ -382,7 +383,8 @@ def check_queue(queue: Queue) -> None:
     assert len(fresh) == len(set(fresh)), f"{queue.name}: to be stored twice: {fresh}"
     assert not (queue.tail or queue.paged) or queue.paging
     for consumer in queue.consumers.all:
-        assert consumer.unacked >= 0 and not consumer.cancelled
+        assert consumer.unacked >= 0
+        assert not consumer.cancelled
         assert not consumer.active or consumer in queue.consumers.ring
     assert len(queue.consumers.ring) == sum(consumer.active for consumer in queue.consumers.all)
 
@@ -402,7 +404,7 @@ def check_left(server: Server) -> None:
 
 
 def snapshot(broker: Broker) -> dict[str, Any]:
-    """What two brokers that saw the same have in common: topology, queues with their messages, and the store, byte for byte."""
+    """What brokers that saw the same have in common: topology, queues with messages, and the store, byte for byte."""
     store = broker.journal.store
     inner = store.inner if isinstance(store, DelayedStore) else store
     assert isinstance(inner, MemoryStore)

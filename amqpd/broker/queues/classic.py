@@ -8,6 +8,7 @@ In order of position:  returned (a heap: requeued, so older than what follows) |
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import logging
 from collections import deque
@@ -20,6 +21,7 @@ from amqpd.broker.ports import ACKS, CLEAR, SCRATCH, SEGMENTS, STATES, Op
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.segments import (
     CorruptSegment,
+    Record,
     Segment,
     SegmentWriter,
     acks_value,
@@ -69,6 +71,7 @@ class ClassicQueue(Queue):
         self.fresh: list[Message] = []  # for the open batch
         self.changed: list[Segment] = []  # with acks for the open batch
         self.enlisted = False
+        self.has_scratch = False  # transient messages were paged out
         self.delivered = 0  # the highest position that was delivered
         self.delivered_mark = 0  # stored messages up to here may be delivered: a crash brings them back as redelivered
         self.asked_mark = 0
@@ -126,12 +129,14 @@ class ClassicQueue(Queue):
             if consumer.no_ack:
                 self.settle(message)
             budget -= 1
-        if (
-            self.asked_mark == self.delivered_mark
-            and 0 < self.asked_mark < self.delivered + limits.DELIVERED_AHEAD // 2
-        ):
-            self._ask_mark(self.delivered)  # in good time, so that deliveries need not wait for it
+        self._ask_ahead()
         return budget == 0
+
+    def _ask_ahead(self) -> None:
+        """Move the mark in good time, so that deliveries need not wait for it; after a restart only once they reach it."""
+        mark = self.delivered_mark
+        if mark == self.asked_mark and self.recovered_mark < mark < self.delivered + limits.DELIVERED_AHEAD // 2:
+            self._ask_mark(self.delivered)
 
     def hold_ticket(self) -> int:
         message = self._head()
@@ -167,7 +172,7 @@ class ClassicQueue(Queue):
         else:
             self.ready.popleft()
             self.memory_bytes -= len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
-            self.delivered = message.position
+            self.delivered = max(self.delivered, message.position)  # not below what an earlier run had delivered
         self.ready_count -= 1
         self.unacked_count += 1
 
@@ -205,12 +210,13 @@ class ClassicQueue(Queue):
 
     def purge(self) -> int:
         count = self.ready_count
+        cache: dict[Segment, list[Record]] = {}
         for run in self.paged:
             if run.count == run.segment.live:
                 run.segment.live = 1
                 self._settle_in(run.segment, run.first)
             else:
-                for message in self._read(run):
+                for message in self._read(run, cache):
                     self._forget(message)
         self.paged.clear()
         for message in self.ready:
@@ -229,8 +235,11 @@ class ClassicQueue(Queue):
 
     def on_deleted(self) -> None:
         self.deleted = True
-        for table in (SEGMENTS, ACKS, STATES, SCRATCH):
-            self.journal.delete(CLEAR | table, queue_key(self.queue_id))
+        if self.on_disk:
+            for table in (SEGMENTS, ACKS, STATES):
+                self.journal.delete(CLEAR | table, queue_key(self.queue_id))
+        if self.has_scratch:
+            self.journal.delete(CLEAR | SCRATCH, queue_key(self.queue_id))
         self.ready.clear()
         self.tail.clear()
         self.paged.clear()
@@ -254,7 +263,8 @@ class ClassicQueue(Queue):
         fresh = self.fresh
         if fresh:
             self.fresh = []
-            self._seal_fresh(fresh, ops, ticket)
+            self._seal_fresh([message for message in fresh if message.stored and not message.settled], ops, ticket)
+            self._seal_fresh([message for message in fresh if not message.stored and not message.settled], ops, ticket)
         if self.changed:
             changed = self.changed
             self.changed = []
@@ -262,18 +272,14 @@ class ClassicQueue(Queue):
                 self._seal_acks(segment, ops)
 
     def _seal_fresh(self, fresh: list[Message], ops: list[Op], ticket: int) -> None:
-        """Segments of the messages that are still wanted; neighbours of one kind share one, up to its size."""
+        """Segments of messages of one kind, as many as their size asks for."""
         writer = SegmentWriter()
         members: list[Message] = []
-        stored = True
         for message in fresh:
-            if message.settled:
-                continue
-            if members and (message.stored != stored or writer.size() >= limits.SEGMENT_BYTES):
+            if writer.size() >= limits.SEGMENT_BYTES:
                 self._seal_segment(writer, members, ops, ticket)
                 writer = SegmentWriter()
                 members = []
-            stored = message.stored
             writer.add(message.position, message.channel, message.address, message.content)
             members.append(message)
         if members:
@@ -281,6 +287,7 @@ class ClassicQueue(Queue):
 
     def _seal_segment(self, writer: SegmentWriter, members: list[Message], ops: list[Op], ticket: int) -> None:
         scratch = not members[0].stored
+        self.has_scratch = self.has_scratch or scratch
         segment = Segment(members[0].position, members[-1].position, len(members), ticket, scratch)
         for message in members:
             message.segment = segment
@@ -347,8 +354,9 @@ class ClassicQueue(Queue):
     def _load(self) -> None:
         """Bring the next runs, up to a quarter of the window, back to ``ready``, which is empty."""
         loaded = 0
+        cache: dict[Segment, list[Record]] = {}
         while self.paged and loaded < self.window_bytes // 4:
-            for message in self._read(self.paged.popleft()):
+            for message in self._read(self.paged.popleft(), cache):
                 self.ready.append(message)
                 loaded += len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
         self.memory_bytes += loaded
@@ -357,26 +365,25 @@ class ClassicQueue(Queue):
             self.tail.clear()
             self.paging = False
 
-    def _read(self, run: Run) -> list[Message]:
-        """The messages of ``run``. What cannot be read is reported, left where it is, and never delivered."""
+    def _read(self, run: Run, cache: dict[Segment, list[Record]]) -> list[Message]:
+        """The messages of ``run``; ``cache`` has the segments that were read for its neighbours.
+
+        What cannot be read is reported, left where it is, and never delivered.
+        """
         segment = run.segment
-        table = SCRATCH if segment.scratch else SEGMENTS
         messages: list[Message] = []
-        try:
-            value = self.journal.store.read(table, segment_key(self.queue_id, segment.first))
-            if value is None:
-                raise CorruptSegment(f"the segment at position {segment.first} is missing")
-            records = read_segment(value)
-        except CorruptSegment as error:
-            logger.error(
-                "queue %r: %s: %d messages are lost to this queue, their bytes kept", self.name, error, run.count
-            )
+        records = cache.get(segment)
+        if records is None:
+            records = self._read_records(segment, run.count)
+            cache[segment] = records
+        if not records:
             self.ready_count -= run.count
             return messages
-        for position, channel, address, content in records:
-            if len(messages) == run.count:
-                break
-            if position >= run.first and not segment.is_settled(position):
+        index = bisect.bisect_left(records, run.first, key=_record_position)
+        while len(messages) < run.count:
+            position, channel, address, content = records[index]
+            index += 1
+            if not segment.is_settled(position):
                 message = Message(content, address, channel, self, not segment.scratch)
                 message.position = position
                 message.segment = segment
@@ -384,10 +391,21 @@ class ClassicQueue(Queue):
                 messages.append(message)
         return messages
 
-    def restore(self, segments: list[Segment], delivered_mark: int) -> None:
-        """What recovery found: nothing is read, everything is paged out."""
+    def _read_records(self, segment: Segment, count: int) -> list[Record]:
+        table = SCRATCH if segment.scratch else SEGMENTS
+        try:
+            value = self.journal.store.read(table, segment_key(self.queue_id, segment.first))
+            if value is None:
+                raise CorruptSegment(f"the segment at position {segment.first} is missing")
+            return read_segment(value)
+        except CorruptSegment as error:
+            logger.error("queue %r: %s: %d messages are lost to this queue, their bytes kept", self.name, error, count)
+            return []
+
+    def restore(self, segments: list[Segment], delivered_mark: int, last_key: int) -> None:
+        """What recovery found: nothing is read, all is paged out. ``last_key``: the highest position in any key."""
         self.recovered_mark = self.delivered_mark = self.asked_mark = self.delivered = delivered_mark
-        self.next_position = delivered_mark + 1
+        self.next_position = max(delivered_mark, last_key) + 1
         for segment in segments:
             self.paged.append(Run(segment, segment.first, segment.live))
             self.ready_count += segment.live
@@ -397,3 +415,7 @@ class ClassicQueue(Queue):
 
 def _position(message: Message) -> int:
     return message.position
+
+
+def _record_position(record: Record) -> int:
+    return record[0]

@@ -2,7 +2,8 @@
 
 Layout, big endian:
 
-    4 magic and version | 4 CRC-32 of all that follows | 8 first position | 8 last position | 4 count | 4 zero | records
+    4 magic and version | 4 CRC-32 of all that follows | front | records
+    front:  8 first position | 8 last position | 4 count | 4 CRC-32 of these three
     record: 4 position - first | 4 channel | 4 size of the address | 4 size of the content | address | content
 
 Settled positions of a segment are a bit map in the table of acks (bit 0 of byte 0: the first position) behind a CRC-32
@@ -108,8 +109,8 @@ class SegmentWriter:
         write_i64_be(head, self.first)
         write_i64_be(head, self.last)
         write_i32_be(head, i32(self.count))
-        write_i32_be(head, 0)
-        rest = head.getvalue() + self.records.getvalue()
+        front = head.getvalue()
+        rest = front + zlib.crc32(front).to_bytes(4, "big") + self.records.getvalue()
         return SEGMENT_MAGIC.to_bytes(4, "big") + zlib.crc32(rest).to_bytes(4, "big") + rest
 
 
@@ -120,6 +121,8 @@ def read_segment_header(value: bytes) -> tuple[int, int, int]:
     """
     if len(value) < SEGMENT_HEADER_BYTES or read_i32_be(value, 0) != SEGMENT_MAGIC:
         raise CorruptSegment("not a segment of a known version")
+    if zlib.crc32(value[8:28]) != int.from_bytes(value[28:32], "big"):
+        raise CorruptSegment("the checksum of a segment's front does not hold")
     return read_i64_be(value, 8), read_i64_be(value, 16), read_i32_be(value, 24)
 
 
@@ -149,6 +152,8 @@ def acks_value(settled: bytearray) -> bytes:
 def read_acks(value: bytes) -> bytearray:
     """The bit map of settled positions. Raises CorruptSegment."""
     bits = value[4:]
+    if not bits:
+        raise CorruptSegment("an ack map is empty")
     if zlib.crc32(bits) != int.from_bytes(value[:4], "big"):
         raise CorruptSegment("the checksum of an ack map does not hold")
     return bytearray(bits)

@@ -117,7 +117,7 @@ def take_publish(connection: Connection, buffer: bytes, p: i64, after: i64, end:
     body_size: i64 = read_i64_be(buffer, after + 11)
     content_end: i64 = header_end
     if body_size != 0:
-        if body_size < 0 or body_size > connection.frame_max - 8:
+        if body_size < 0 or body_size > connection.frame_max - 8 or body_size > connection.max_message_size:
             return PLAIN
         content_end = header_end + 8 + body_size
         if end - header_end >= 7 and (

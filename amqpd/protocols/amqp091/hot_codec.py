@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from librt.strings import BytesWriter, read_i32_be, write_i16_be, write_i32_be, write_i64_be
-from mypy_extensions import i16, i32, i64
+from librt.strings import BytesWriter, read_i32_be, write_i32_be, write_i64_be
+from mypy_extensions import i32, i64
 
 ENDLESS: Final = (1 << 63) - 1  # a body size beyond what a signed 64-bit number holds
 NO_ROUTE: Final = b"\x00\x3c\x00\x32\x01\x38\x08NO_ROUTE"  # basic.return up to the exchange
@@ -16,8 +16,13 @@ NO_ROUTE: Final = b"\x00\x3c\x00\x32\x01\x38\x08NO_ROUTE"  # basic.return up to 
 
 def _head(w: BytesWriter, kind: int, channel: i64, size: i64) -> None:
     w.append(kind)
-    write_i16_be(w, i16(channel))
+    _write_channel(w, channel)
     write_i32_be(w, i32(size))
+
+
+def _write_channel(w: BytesWriter, channel: i64) -> None:
+    w.append(channel >> 8)
+    w.append(channel & 0xFF)
 
 
 def deliver_prefix(channel: i64, tag: bytes, address_size: i64) -> bytes:
@@ -113,14 +118,14 @@ def reframe(content: bytes, channel: i64, frame_max: i64) -> bytes:
     w = BytesWriter()
     header_end: i64 = 8 + int(read_i32_be(content, 3))
     w.append(2)
-    write_i16_be(w, i16(channel))
+    _write_channel(w, channel)
     w.write(content[3:header_end])
     p: i64 = header_end
     if fits(content[header_end:], frame_max):
         while p < len(content):
             end: i64 = p + 8 + int(read_i32_be(content, p + 3))
             w.append(3)
-            write_i16_be(w, i16(channel))
+            _write_channel(w, channel)
             w.write(content[p + 3 : end])
             p = end
         return w.getvalue()

@@ -1,0 +1,137 @@
+"""What a channel holds for its commit, in dialogues. Against RabbitMQ: ``tests/conformance/test_confirm_and_tx.py``."""
+
+import pytest
+
+from amqpd.broker.ports import SEGMENTS
+from amqpd.broker.transactions import Transaction
+from tests.broker.world import World
+from tests.support.raw_peer import properties
+from tests.support.wire import Peer
+
+PERSISTENT = properties(delivery_mode=2)
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.queue("q")
+    return made
+
+
+@pytest.fixture
+def peer(world: World) -> Peer:
+    made = world.server.peer(1)
+    made.call(1, "tx.select")
+    return made
+
+
+def transaction(peer: Peer) -> Transaction:
+    found = peer.connection.channels[1].tx
+    assert found is not None
+    return found
+
+
+def got(peer: Peer) -> list[tuple[bytes, bool]]:
+    """Everything that is ready, taken."""
+    found: list[tuple[bytes, bool]] = []
+    while True:
+        peer.send(1, "basic.get", queue="q")
+        peer.turn()
+        said = peer.output()[0]
+        if said.name == "basic.get-empty":
+            return found
+        found.append((said.body, said.args["redelivered"]))
+
+
+def test_a_publish_is_held_as_it_was_routed(world: World, peer: Peer) -> None:
+    peer.publish(1, "", "q", b"a", PERSISTENT, mandatory=True)
+    peer.publish(1, "", "nowhere", b"b")
+    peer.turn()
+    held = transaction(peer).publishes
+    assert [([queue.name for queue in each.queues], each.mandatory, each.persistent) for each in held] == [
+        (["q"], True, True),
+        ([], False, False),
+    ]
+    assert held[0].address == b"\x00\x01q\xce"
+    assert world.find().ready_count == 0
+
+
+def test_commit_carries_out_what_was_held(world: World, peer: Peer) -> None:
+    for body in (b"a", b"b"):
+        peer.publish(1, "", "q", body, PERSISTENT)
+    peer.call(1, "tx.commit")
+    assert (transaction(peer).publishes, transaction(peer).settled) == ([], [])
+    assert got(peer) == [(b"a", False), (b"b", False)]
+
+
+def test_commit_ok_waits_for_the_disk(world: World, peer: Peer) -> None:
+    world.store.is_delaying = True
+    peer.publish(1, "", "q", b"a", PERSISTENT)
+    peer.send(1, "tx.commit")
+    peer.turn()
+    assert peer.output() == []
+    world.complete()
+    assert [said.name for said in peer.output()] == ["tx.commit-ok"]
+    assert len(world.rows(SEGMENTS)) == 1
+
+
+def test_commit_is_one_batch(world: World, peer: Peer) -> None:
+    """Publishes to several queues and acks are durable together or not at all."""
+    world.queue("r")
+    world.publish(world.find("q"), b"old")
+    world.turn()
+    peer.send(1, "basic.get", queue="q")
+    peer.turn()
+    world.store.is_delaying = True
+    peer.send(1, "basic.ack", delivery_tag=1)
+    for name in "qr":
+        peer.publish(1, "", name, b"new", PERSISTENT)
+    peer.send(1, "tx.commit")
+    peer.turn()
+    before = world.crash()
+    assert [before.bodies(before.find(name)) for name in "qr"] == [[b"old"], []]
+    world.complete()
+    after = world.crash()
+    assert [len(after.bodies(after.find(name))) for name in "qr"] == [1, 1]
+    assert len(world.store.waiting) == 0
+
+
+def test_a_queue_that_was_deleted_meanwhile_gets_nothing(world: World, peer: Peer) -> None:
+    peer.publish(1, "", "q", b"a")
+    peer.turn()
+    world.vhost.remove_queue(world.find())
+    again = world.queue("q")
+    peer.call(1, "tx.commit")
+    assert again.ready_count == 0
+
+
+def test_rollback_forgets_publishes_and_undoes_acks_in_order(world: World, peer: Peer) -> None:
+    world.queue("q")
+    for body in (b"a", b"b", b"c"):
+        peer.publish(1, "", "q", body)
+    peer.call(1, "tx.commit")
+    assert len(got(peer)) == 3
+    peer.send(1, "basic.ack", delivery_tag=2)
+    peer.send(1, "basic.reject", delivery_tag=1, requeue=True)
+    peer.publish(1, "", "q", b"d")
+    assert [(tag, requeue) for tag, _, requeue in transaction(peer).settled] == [(2, False), (1, True)]
+    peer.call(1, "tx.rollback")
+    assert (transaction(peer).publishes, transaction(peer).settled) == ([], [])
+    assert list(peer.connection.channels[1].unacked.by_tag) == [1, 2, 3]
+    assert world.find().ready_count == 0
+    peer.call(1, "basic.recover", requeue=True)
+    assert got(peer) == [(b"a", True), (b"b", True), (b"c", True)]
+
+
+def test_settled_at_the_commit(world: World, peer: Peer) -> None:
+    for body in (b"a", b"b", b"c"):
+        peer.publish(1, "", "q", body)
+    peer.call(1, "tx.commit")
+    got(peer)
+    peer.send(1, "basic.ack", delivery_tag=1)
+    peer.send(1, "basic.reject", delivery_tag=3, requeue=True)
+    peer.turn()
+    assert (world.find().ready_count, world.find().unacked_count) == (0, 3)
+    peer.call(1, "tx.commit")
+    assert (world.find().ready_count, world.find().unacked_count) == (1, 1)
+    assert got(peer) == [(b"c", True)]
