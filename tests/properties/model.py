@@ -301,9 +301,10 @@ class Model:
     def qos(self, channel: Channel, count: int, for_all: bool) -> None:
         if for_all:
             channel.prefetch_all = count
-            self.wake_all(channel)
         else:
             channel.prefetch = count
+            channel.prefetch_all = 0  # RabbitMQ: it lifts the limit of the channel
+        self.wake_all(channel)
         channel.answer("basic.qos-ok")
 
     def get(self, channel: Channel, name: str, no_ack: bool) -> None:

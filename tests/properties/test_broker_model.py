@@ -1,7 +1,7 @@
 """Clients of the broker and the naive model are told the same: any methods on any channels, in any order.
 
-Each rule does one thing and takes a turn. The same machine runs a second time with a window so small that queues page to
-segments. A restart keeps what is durable; after every step, what the store would bring back is compared, too.
+Each rule does one thing and takes a turn. The same machine runs a second time with a window so small that queues page
+to segments. A restart keeps what is durable; after every step, what the store would bring back is compared, too.
 """
 
 from collections.abc import Callable

@@ -119,7 +119,7 @@ class ClassicQueue(Queue):
             message = self._head()
             if message is None:
                 break
-            if message.position > self.delivered_mark and message.stored and not self._may_deliver(message):
+            if message.position > self.delivered_mark and not self._may_deliver(message):
                 break
             consumer = consumers.next()
             if consumer is None:
@@ -133,21 +133,14 @@ class ClassicQueue(Queue):
         return budget == 0
 
     def _ask_ahead(self) -> None:
-        """Move the mark in good time, so that deliveries need not wait for it; after a restart only once they reach it."""
+        """Move the mark in good time, so that deliveries need not wait; after a restart only once they reach it."""
         mark = self.delivered_mark
         if mark == self.asked_mark and self.recovered_mark < mark < self.delivered + limits.DELIVERED_AHEAD // 2:
             self._ask_mark(self.delivered)
 
     def hold_ticket(self) -> int:
         message = self._head()
-        if (
-            message is None
-            or not message.stored
-            or message.position <= self.delivered_mark
-            or self._may_deliver(message)
-        ):
-            return 0
-        return self.asked_ticket
+        return 0 if message is None or self._may_deliver(message) else self.asked_ticket
 
     def get(self) -> Message | None:
         message = self._head()
@@ -157,17 +150,15 @@ class ClassicQueue(Queue):
 
     def _head(self) -> Message | None:
         """The ready message with the lowest position."""
+        if self.returned:  # what was delivered before is older than all that was not
+            return self.returned[0][1]
         if not self.ready and self.paging:
             self._load()
-        if self.returned:
-            position, message = self.returned[0]
-            if not self.ready or position < self.ready[0].position:
-                return message
         return self.ready[0] if self.ready else None
 
     def _take(self, message: Message) -> None:
         """Take the head, which is ``message``, out of the ready ones."""
-        if self.returned and self.returned[0][1] is message:
+        if self.returned:
             heapq.heappop(self.returned)
         else:
             self.ready.popleft()
@@ -177,9 +168,8 @@ class ClassicQueue(Queue):
         self.unacked_count += 1
 
     def _may_deliver(self, message: Message) -> bool:
-        """Whether a crash now would bring ``message`` back as redelivered. If not, ask for the mark that makes it
-        so."""
-        if not self.on_disk:
+        """Whether a crash now would bring ``message`` back as redelivered. If not, ask for the mark that does it."""
+        if message.position <= self.delivered_mark or not message.stored:
             return True
         if self.asked_mark < message.position:
             self._ask_mark(message.position)
