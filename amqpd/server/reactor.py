@@ -219,6 +219,8 @@ class Reactor:
             if link.is_lingering:
                 self._close(link)
                 continue
+            if not link.interest & READABLE:
+                link.received_at = self.now  # nobody is silent who is not listened to
             at = link.adapter.tick(self.now, link.received_at, link.sent_at)
             self.schedule(link, max(at, self.now + 0.01))
 
@@ -278,6 +280,8 @@ class Reactor:
         if link.unsent:
             interest |= WRITABLE
         if interest != link.interest:
+            if interest & READABLE and not link.interest & READABLE:
+                link.received_at = self.now
             link.interest = interest
             self.poller.modify(link.key, interest)
 

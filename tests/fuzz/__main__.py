@@ -51,9 +51,8 @@ def loop(runner: Runner, seed: int, options: argparse.Namespace) -> int:
         now = time.monotonic()
         if now - shown > PROGRESS_S:
             shown = now
-            say(
-                f"{runner.tally.inputs} inputs, {runner.tally.inputs / (now - started):.0f}/s, codes {codes(runner.tally)}"
-            )
+            rate = runner.tally.inputs / (now - started)
+            say(f"{runner.tally.inputs} inputs, {rate:.0f}/s, codes {codes(runner.tally)}")
         if now - started > options.seconds:
             break
     summary(runner.tally, time.monotonic() - started, violations=0)

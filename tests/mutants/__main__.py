@@ -1,7 +1,7 @@
 """The tests' own honesty: ``python -m tests.mutants [--name NAME...]``.
 
-Breaks one rule of the broker at a time, in a copy of the tree, and runs the tests that must notice. Before that all these tests must pass
-on a copy that is not broken. Exit status 1 if a mutant survives.
+Breaks one rule of the broker at a time, in a copy of the tree, and runs the tests that must notice. Before that all
+these tests must pass on a copy that is not broken. Exit status 1 if a mutant survives.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def try_mutant(mutant: Mutant) -> Outcome:
         status, output = run_tests(tree, mutant.tests)
     seconds = time.monotonic() - started
     if status == FAILED:
-        found = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+        found = re.search(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*)?(?: - .*)?$", output, re.MULTILINE)
         return Outcome(mutant.name, True, found[1] if found else "a test", seconds)
     if status == PASSED:
         return Outcome(mutant.name, False, "SURVIVED", seconds)

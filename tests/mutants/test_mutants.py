@@ -1,4 +1,4 @@
-"""Every mutant still breaks the rule it names. Whether tests notice is what ``python -m tests.mutants`` asks, run by hand."""
+"""Every mutant still applies. Whether tests notice it is what ``python -m tests.mutants`` asks, run by hand."""
 
 import ast
 from pathlib import Path

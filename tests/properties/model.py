@@ -303,6 +303,9 @@ class Model:
             channel.prefetch_all = count
         else:
             channel.prefetch = count
+            channel.prefetch_all = 0  # RabbitMQ: the later of the two kinds lifts a limit of the channel
+            for consumer in channel.consumers.values():
+                consumer.wake()
             channel.prefetch_all = 0  # RabbitMQ: it lifts the limit of the channel
         self.wake_all(channel)
         channel.answer("basic.qos-ok")

@@ -7,6 +7,7 @@ to segments. A restart keeps what is durable; after every step, what the store w
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -20,6 +21,8 @@ from tests.properties.model import Channel, Connection, Entry, Model, Refused
 from tests.support import wire
 from tests.support.raw_peer import decode_properties, properties
 from tests.support.wire import Peer, Said, Server
+
+pytestmark = pytest.mark.timeout(600)  # to make a failing example small may take minutes
 
 CONNECTIONS = 2
 CHANNELS = (1, 2)
@@ -504,6 +507,6 @@ def copy_of(store: Any) -> MemoryStore:
 
 
 TestBroker = BrokerMachine.TestCase
-TestBroker.settings = settings(max_examples=200, stateful_step_count=50)
+TestBroker.settings = settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False)
 TestPaging = PagingMachine.TestCase
-TestPaging.settings = settings(max_examples=200, stateful_step_count=50)
+TestPaging.settings = settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False)

@@ -7,6 +7,7 @@ at that moment: everything that was promised.
 from dataclasses import dataclass
 from typing import ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -19,6 +20,8 @@ from amqpd.store.memory import MemoryStore
 from tests.support import wire
 from tests.support.raw_peer import properties
 from tests.support.wire import DelayedStore, Peer, Server
+
+pytestmark = pytest.mark.timeout(600)  # to make a failing example small may take minutes
 
 QUEUES = ("kept", "brief")  # a durable one and another
 
@@ -277,6 +280,6 @@ class PagingDurabilityMachine(DurabilityMachine):
 
 
 TestDurability = DurabilityMachine.TestCase
-TestDurability.settings = settings(max_examples=100, stateful_step_count=50)
+TestDurability.settings = settings(max_examples=100, stateful_step_count=50, report_multiple_bugs=False)
 TestPagingDurability = PagingDurabilityMachine.TestCase
-TestPagingDurability.settings = settings(max_examples=150, stateful_step_count=50)
+TestPagingDurability.settings = settings(max_examples=150, stateful_step_count=50, report_multiple_bugs=False)

@@ -49,7 +49,8 @@ def test_a_new_adapter() -> None:
     assert adapter.stage is server.stage
     assert adapter.outbox is peer.connection.outbox
     assert adapter.is_reading
-    assert not (adapter.is_publisher or adapter.wants_tick or adapter.is_abandoned or adapter.is_finished)
+    flags = (adapter.is_publisher, adapter.wants_tick, adapter.is_abandoned, adapter.is_finished)
+    assert flags == (False, False, False, False)
     assert adapter.why == ""
     assert adapter.queues == {}
 

@@ -132,13 +132,7 @@ class Connection(Adapter):
                 self.needed -= len(chunk)
                 return
             chunk = self._take_held()
-        journal = self.turn.journal
-        if self.backlog_ticket != journal.ticket:
-            self.backlog_ticket = journal.ticket
-            self.backlog_bytes = 0
-        before = journal.pending_bytes
         self._digest(chunk)
-        self.backlog_bytes += journal.pending_bytes - before
 
     def _take_held(self) -> bytes:
         held = self.held
@@ -147,7 +141,16 @@ class Connection(Adapter):
         return held[0] if len(held) == 1 else b"".join(held)
 
     def _digest(self, buffer: bytes) -> None:
-        """Every whole frame of ``buffer``; the rest is held."""
+        """Every whole frame of ``buffer``; the rest is held. Counts what this adds to the open batch."""
+        journal = self.turn.journal
+        if self.backlog_ticket != journal.ticket:
+            self.backlog_ticket = journal.ticket
+            self.backlog_bytes = 0
+        before = journal.pending_bytes
+        self._digest_frames(buffer)
+        self.backlog_bytes += journal.pending_bytes - before
+
+    def _digest_frames(self, buffer: bytes) -> None:
         self.position = 0
         self.needed = 0
         if self.state == HEADER and not handshake.receive_protocol_header(self, buffer):
@@ -249,11 +252,15 @@ class Connection(Adapter):
 
     def end_later(self) -> None:
         """Say nothing, and close the socket after a pause: guessing passwords must be slow."""
-        self.deaf = True
-        self.state = CLOSED
+        self._stop_listening()
         self.wants_tick = True
         self.linger_s = FAILED_LOGIN_LINGER_S
         self.outbox.touch()
+
+    def _stop_listening(self) -> None:
+        self.state = CLOSED
+        self.deaf = True
+        self.is_open_for_input = False
 
     def has_capability(self, name: str) -> bool:
         """Whether the client announced that it understands ``name``."""
@@ -500,8 +507,7 @@ class Connection(Adapter):
 
     def end(self) -> None:
         """Nothing more is wanted from the peer; the socket closes once it has what we owe."""
-        self.state = CLOSED
-        self.deaf = True
+        self._stop_listening()
         self.is_finished = True
         self.outbox.touch()
 

@@ -27,7 +27,7 @@ def tick(connection: Connection, now: float, received_at: float, sent_at: float)
     if connection.heartbeat_s == 0:
         return now + 3600.0
     silent_until = received_at + 2 * connection.heartbeat_s
-    if now >= silent_until:
+    if now >= silent_until and connection.is_reading:  # beats that we do not read may well be there
         connection.why = f"missed heartbeats from the client, timeout: {connection.heartbeat_s}s"
         connection.abandon()
         return now
@@ -35,7 +35,7 @@ def tick(connection: Connection, now: float, received_at: float, sent_at: float)
     if now >= beat_at:
         connection.outbox.write(HEARTBEAT_FRAME)
         beat_at = now + connection.heartbeat_s / 2
-    return min(beat_at, silent_until)
+    return min(beat_at, silent_until) if connection.is_reading else beat_at
 
 
 def _tick_handshake(connection: Connection, now: float) -> float:

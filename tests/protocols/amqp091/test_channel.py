@@ -1,4 +1,4 @@
-"""What happens to messages on a channel: confirms and their disk, credit and room, tags, transactions, what cannot be read."""
+"""What happens to messages on a channel: confirms and their disk, credit and room, tags, transactions, damage."""
 
 import logging
 from typing import Any
@@ -38,7 +38,7 @@ def confirmed(peer: Peer) -> list[tuple[int, bool]]:
 
 
 def test_no_confirm_before_the_disk_has_it() -> None:
-    server, store, peer = confirming()
+    _, store, peer = confirming()
     peer.publish(1, "", "d", b"x", PERSISTENT)
     assert confirmed(peer) == []
     assert confirmed(peer) == []
@@ -58,7 +58,7 @@ def test_what_needs_no_disk_is_confirmed_at_the_end_of_its_turn(queue: str, prop
 
 
 def test_a_run_is_one_multiple_ack() -> None:
-    server, store, peer = confirming()
+    _, store, peer = confirming()
     for _ in range(5):
         peer.publish(1, "", "d", b"x", PERSISTENT)
     assert confirmed(peer) == []
@@ -67,7 +67,7 @@ def test_a_run_is_one_multiple_ack() -> None:
 
 
 def test_a_confirm_waits_for_its_own_batch() -> None:
-    server, store, peer = confirming()
+    _, store, peer = confirming()
     peer.publish(1, "", "d", b"first batch", PERSISTENT)
     peer.turn()
     peer.publish(1, "", "d", b"second batch", PERSISTENT)
@@ -81,7 +81,7 @@ def test_a_confirm_waits_for_its_own_batch() -> None:
 
 def test_confirms_keep_the_order_of_publishes() -> None:
     """What needs no disk waits behind what does."""
-    server, store, peer = confirming()
+    _, store, peer = confirming()
     peer.publish(1, "", "q", b"1")
     peer.publish(1, "", "d", b"2", PERSISTENT)
     peer.publish(1, "", "q", b"3")
@@ -92,7 +92,7 @@ def test_confirms_keep_the_order_of_publishes() -> None:
 
 
 def test_both_copies_must_be_on_disk() -> None:
-    server, store, peer = confirming()
+    _, store, peer = confirming()
     peer.feed(method(2, "queue.bind", queue="d", exchange="amq.fanout", nowait=True))
     peer.feed(method(2, "queue.bind", queue="q", exchange="amq.fanout", nowait=True))
     peer.publish(1, "amq.fanout", "", b"x", PERSISTENT)
@@ -111,7 +111,7 @@ def test_the_return_comes_before_its_confirm() -> None:
 
 
 def test_channels_confirm_by_themselves() -> None:
-    server, store, peer = confirming()
+    _, store, peer = confirming()
     peer.call(2, "confirm.select")
     peer.publish(1, "", "d", b"x", PERSISTENT)
     peer.publish(2, "", "q", b"x")
@@ -124,7 +124,7 @@ def test_channels_confirm_by_themselves() -> None:
 
 @pytest.mark.parametrize("end", ["channel.close", "channel error", "connection error", "hang up"])
 def test_nothing_is_confirmed_after_the_end(end: str) -> None:
-    server, store, peer = confirming()
+    _, store, peer = confirming()
     peer.publish(1, "", "d", b"x", PERSISTENT)
     peer.turn()
     match end:
@@ -254,7 +254,7 @@ def test_reject_gives_credit(requeue: bool) -> None:
 
 
 def test_requeued_messages_go_to_their_places() -> None:
-    server, peer = consuming(0)
+    _, peer = consuming(0)
     peer.feed(method(1, "basic.cancel", consumer_tag="c"))
     for number in range(6):
         peer.publish(1, "", "q", b"%d" % number)
@@ -342,7 +342,7 @@ def test_contents_suit_who_gets_them(size: int, old: int, new: int, frame_max: i
 
 
 def test_addresses_of_different_lengths_to_one_consumer() -> None:
-    server, peer = consuming(0)
+    _, peer = consuming(0)
     peer.feed(
         method(1, "queue.bind", queue="q", exchange="amq.topic", routing_key="#")
         + method(1, "queue.bind", queue="q", exchange="amq.fanout")

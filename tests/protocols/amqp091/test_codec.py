@@ -1,4 +1,4 @@
-"""Methods between bytes and arguments, with pamqp as the oracle where it is faithful, and the tests' own encoder everywhere."""
+"""Methods between bytes and arguments: as pamqp has them where it is faithful, as the tests' own encoder everywhere."""
 
 from typing import Any
 

@@ -115,9 +115,7 @@ def test_a_name_the_server_chose_is_the_last_one() -> None:
     assert peer.connection.channels[1].last_queue == chosen
 
 
-@pytest.mark.parametrize(
-    ("queue", "key", "bound"), [("", "", "q"), ("q", "", ""), ("", "k", "k"), ("q", "k", "k")]
-)
+@pytest.mark.parametrize(("queue", "key", "bound"), [("", "", "q"), ("q", "", ""), ("", "k", "k"), ("q", "k", "k")])
 def test_an_empty_key_with_an_empty_name_is_the_queues_name(queue: str, key: str, bound: str) -> None:
     peer = with_things()
     peer.call(1, "queue.bind", queue=queue, exchange="e", routing_key=key)

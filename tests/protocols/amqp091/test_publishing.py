@@ -83,7 +83,9 @@ def test_what_is_no_method_has_no_route(wrong: bytes) -> None:
 def test_alternate_exchanges_count() -> None:
     peer = Server().peer(1)
     peer.call(1, "queue.declare", queue="rest")
-    peer.call(1, "exchange.declare", exchange="x", type="direct", arguments={"alternate-exchange": Typed("S", "amq.fanout")})
+    peer.call(
+        1, "exchange.declare", exchange="x", type="direct", arguments={"alternate-exchange": Typed("S", "amq.fanout")}
+    )
     peer.call(1, "queue.bind", queue="rest", exchange="amq.fanout")
     made = publishing.resolve(peer.connection.channels[1], payload(exchange="x", routing_key="nobody"))
     assert [queue.name for queue in made.queues] == ["rest"]
