@@ -40,11 +40,6 @@ MIRRORED_ELSEWHERE = {
     "amqpd/clock.py": "tests/server/test_pump.py",  # the machine's clock: heartbeats and timeouts
     "amqpd/errors.py": "tests/conformance/test_channels.py",  # names, codes and texts, as a peer sees them
     "amqpd/limits.py": "tests/docs/test_generated.py",  # numbers
-    "amqpd/protocols/amqp091/frames.py": "tests/twins/test_frames.py",  # equal to its plain twin
-    "amqpd/protocols/amqp091/hot_codec.py": "tests/twins/test_hot_codec.py",
-    "amqpd/protocols/amqp091/properties.py": "tests/twins/test_properties.py",
-    "amqpd/protocols/amqp091/routes.py": "tests/twins/test_frames.py",  # attributes only
-    "amqpd/protocols/amqp091/states.py": "tests/conformance/test_handshake.py",  # numbers
 }
 
 TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", "amqpd", "tests", "interop", "docs"}

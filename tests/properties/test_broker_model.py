@@ -243,6 +243,19 @@ class BrokerMachine(RuleBasedStateMachine):
             lambda channel: act(channel, to_queue, source, destination, key, wish),
         )
 
+    @rule(
+        place=places, name=queues, source=st.sampled_from(EXCHANGES[:3]), between=st.sampled_from(("", *EXCHANGES[:3]))
+    )
+    def short_lived(self, place: tuple[int, int], name: str, source: str, between: str) -> None:
+        """An exchange that goes with the queue that it leads to, perhaps over another one."""
+        for exchange in {source, between or source}:
+            self.declare_exchange(place, exchange, False, True)
+        if between:
+            self.bind(place, source, between, "a.b", "", False)
+        self.bind(place, between or source, name, "a.b", "", False)
+        self.publish(place, source, "a.b", "", [True], True, 0)
+        self.delete_queue(place, name, False, False, True)
+
     # -- rules: messages --
 
     @rule(

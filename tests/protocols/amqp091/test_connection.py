@@ -41,7 +41,7 @@ WAITERS = {
 
 
 def durable_server() -> tuple[Server, DelayedStore, Peer]:
-    """Durable things on disk, a persistent publish held by channel 3's transaction, a store that is slow from now on."""
+    """Durable things on disk, a publish held by a transaction on channel 3, a store that is slow from now on."""
     server, store = slow_server()
     peer = server.peer(1, 2, 3)
     peer.call(1, "queue.declare", queue="d", durable=True)
@@ -568,6 +568,15 @@ def test_after_a_frame_error_nothing_is_listened_to() -> None:
     assert peer.connection.is_finished
     peer.connection.receive(declare(1, "q"))
     assert peer.connection.held_size == 0
+
+
+@pytest.mark.parametrize("end", [method(0, "connection.close"), b"\x09\x00\x00\x00\x00\x00\x00\xce"])
+def test_nothing_behind_an_end_is_digested(end: bytes) -> None:
+    peer = Server().peer(1)
+    peer.feed(end + declare(1, "q") + wire.publish(1, "", "nowhere", b"x", mandatory=True) * 3)
+    assert names(peer) in (["connection.close-ok"], ["connection.close"])
+    assert peer.connection.held_size == 0
+    assert peer.is_gone
 
 
 def test_after_another_hard_error_only_close_ok_counts() -> None:

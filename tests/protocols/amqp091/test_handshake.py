@@ -137,7 +137,6 @@ def test_a_refused_login_is_not_told_to_others(response: bytes) -> None:
     assert not peer.connection.is_finished
 
 
-@pytest.mark.xfail(strict=False, reason="what follows in the same chunk is digested, and ends it at once")
 def test_a_refused_login_waits_whatever_follows_it() -> None:
     peer = peer_at("starting")
     refused = start_ok(response=b"\x00guest\x00wrong", authentication_failure_close=False)

@@ -82,17 +82,25 @@ def test_a_dead_peer_gives_back_what_it_held() -> None:
     assert "mine" not in peer.server.broker.vhosts["/"].queues
 
 
-@pytest.mark.xfail(strict=False, reason="its beats lie in the socket that is left alone")
 def test_a_peer_that_is_not_read_from_is_not_silent() -> None:
+    """Its beats lie in the socket that is left alone."""
     server, store = slow_server()
     peer = server.connect()
     peer.feed(login(1).replace(tune_ok(), tune_ok(heartbeat=10)))
     peer.turn()
+    peer.take_bytes()
     store.is_delaying = True
     peer.send(1, "queue.declare", queue="d", durable=True)
     assert not peer.connection.is_reading
-    peer.connection.tick(25.0, 0.0, 24.0)
+    assert peer.connection.tick(25.0, 0.0, 24.0) == 29.0
     assert not is_abandoned(peer)
+    assert peer.connection.tick(29.0, 0.0, 24.0) == 34.0
+    peer.turn()
+    assert peer.take_bytes() == HEARTBEAT, "it hears our beats meanwhile"
+    store.complete()
+    peer.turn()
+    peer.connection.tick(50.0, 30.0, 50.0)
+    assert is_abandoned(peer), "from then on it must beat again"
 
 
 @pytest.mark.parametrize("state", ["header", "starting", "tuning", "opening"])
