@@ -28,7 +28,7 @@ CONNECTIONS = 2
 CHANNELS = (1, 2)
 QUEUES = ("q0", "q1", "q2", "q3")
 EXCHANGES = ("direct", "fanout", "topic", "headers", "amq.topic")
-KINDS = {name: name.removeprefix("amq.") for name in EXCHANGES}
+PLAIN = EXCHANGES[:3]
 KEYS = ("q0", "a.b", "a", "b.c.b", "")
 PATTERNS = ("q0", "a.b", "a.*", "#", "a.#", "#.b", "*.#.b")
 WISHES = ("", "x", "y")
@@ -222,7 +222,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(
         place=places,
         source=exchanges,
-        destination=st.sampled_from(QUEUES + EXCHANGES[:3]),
+        destination=st.sampled_from(QUEUES + PLAIN),
         key=st.sampled_from(PATTERNS),
         wish=st.sampled_from(WISHES),
         remove=rarely,
@@ -243,12 +243,10 @@ class BrokerMachine(RuleBasedStateMachine):
             lambda channel: act(channel, to_queue, source, destination, key, wish),
         )
 
-    @rule(
-        place=places, name=queues, source=st.sampled_from(EXCHANGES[:3]), between=st.sampled_from(("", *EXCHANGES[:3]))
-    )
+    @rule(place=places, name=queues, source=st.sampled_from(PLAIN), between=st.sampled_from(("", *PLAIN)))
     def short_lived(self, place: tuple[int, int], name: str, source: str, between: str) -> None:
         """An exchange that goes with the queue that it leads to, perhaps over another one."""
-        for exchange in {source, between or source}:
+        for exchange in dict.fromkeys((source, between or source)):
             self.declare_exchange(place, exchange, False, True)
         if between:
             self.bind(place, source, between, "a.b", "", False)
@@ -523,3 +521,13 @@ TestBroker = BrokerMachine.TestCase
 TestBroker.settings = settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False)
 TestPaging = PagingMachine.TestCase
 TestPaging.settings = settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False)
+
+
+@pytest.mark.slow
+class TestBrokerAtLength(BrokerMachine.TestCase):
+    settings = settings(max_examples=1500, stateful_step_count=80, report_multiple_bugs=False)
+
+
+@pytest.mark.slow
+class TestPagingAtLength(PagingMachine.TestCase):
+    settings = settings(max_examples=1500, stateful_step_count=80, report_multiple_bugs=False)

@@ -283,3 +283,8 @@ TestDurability = DurabilityMachine.TestCase
 TestDurability.settings = settings(max_examples=100, stateful_step_count=50, report_multiple_bugs=False)
 TestPagingDurability = PagingDurabilityMachine.TestCase
 TestPagingDurability.settings = settings(max_examples=150, stateful_step_count=50, report_multiple_bugs=False)
+
+
+@pytest.mark.slow
+class TestDurabilityAtLength(PagingDurabilityMachine.TestCase):
+    settings = settings(max_examples=1500, stateful_step_count=80, report_multiple_bugs=False)
