@@ -2,11 +2,12 @@
 
 import pytest
 
+from amqpd.broker.queues.classic import ClassicQueue
 from tests.fuzz import inputs
 from tests.fuzz.inputs import Input
 from tests.fuzz.run import Runner, check_cuts
 from tests.support.raw_peer import HEADER, Typed, content_header, frame, method_payload, properties, shortstr
-from tests.support.wire import login, method
+from tests.support.wire import DelayedStore, Server, login, method, queues_of
 
 PUBLISH = method(1, "basic.publish", routing_key="q")
 DECLARE = method_payload("queue.declare", queue="q")[:-4]
@@ -174,3 +175,30 @@ def test_fault_before_login(data: bytes, codes: list[int]) -> None:
 
 def test_reproducible() -> None:
     assert [inputs.make(7, index) for index in range(60)] == [inputs.make(7, index) for index in range(60)]
+
+
+def test_a_body_in_frames_of_one_octet_takes_no_more_room_than_any() -> None:
+    server = Server()
+    peer = server.peer(1)
+    peer.call(1, "queue.declare", queue="q")
+    data = header(10_000) + frame(3, 1, b"x") * 10_000
+    for start in range(0, len(data), 1000):
+        peer.feed(data[start : start + 1000])
+    peer.turn()
+    (queue,) = queues_of(server.broker)
+    assert isinstance(queue, ClassicQueue)
+    assert len(queue.ready[0].content) < 10_200
+
+
+def test_a_forced_close_of_a_connection_that_waits_for_the_disk() -> None:
+    server = Server(DelayedStore())
+    peer = server.peer(1)
+    peer.send(1, "queue.declare", queue="q", durable=True)
+    peer.turn()
+    assert not peer.connection.is_reading
+    peer.connection.force_close("shutdown")
+    peer.turn()
+    assert [said.args["reply_code"] for said in peer.output()] == [320]
+    peer.send(0, "connection.close-ok")
+    peer.turn()
+    assert peer.is_gone

@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from amqpd import limits
 from amqpd.broker.ports import SCRATCH
@@ -524,10 +531,6 @@ TestPaging.settings = settings(max_examples=200, stateful_step_count=50, report_
 
 
 @pytest.mark.slow
-class TestBrokerAtLength(BrokerMachine.TestCase):
-    settings = settings(max_examples=1500, stateful_step_count=80, report_multiple_bugs=False)
-
-
-@pytest.mark.slow
-class TestPagingAtLength(PagingMachine.TestCase):
-    settings = settings(max_examples=1500, stateful_step_count=80, report_multiple_bugs=False)
+@pytest.mark.parametrize("machine", [BrokerMachine, PagingMachine])
+def test_at_length(machine: type[BrokerMachine]) -> None:
+    run_state_machine_as_test(machine, settings=settings(max_examples=1500, stateful_step_count=80))

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from amqpd import limits
 from amqpd.broker.ports import SCRATCH
@@ -286,5 +286,5 @@ TestPagingDurability.settings = settings(max_examples=150, stateful_step_count=5
 
 
 @pytest.mark.slow
-class TestDurabilityAtLength(PagingDurabilityMachine.TestCase):
-    settings = settings(max_examples=1500, stateful_step_count=80, report_multiple_bugs=False)
+def test_at_length() -> None:
+    run_state_machine_as_test(PagingDurabilityMachine, settings=settings(max_examples=1500, stateful_step_count=80))
