@@ -113,6 +113,9 @@ FAULTS: dict[str, tuple[bytes, list[int]]] = {
     "timestamp beyond the frame": (header(0, b"\x00\x40\x00"), [501]),
     "headers longer than the frame": (header(0, b"\x20\x00" + (2**31 - 1).to_bytes(4, "big")), [501]),
     "headers of 2^31 octets": (header(0, b"\x20\x00" + (2**31).to_bytes(4, "big")), [501]),
+    "tables nested 65 deep": (declare(inputs.nested(64, "F")), [501]),
+    "headers nested 65 deep": (header(0, b"\x20\x00" + inputs.nested(64, "F")), [501]),
+    "headers nested 65 deep in arrays": (header(0, b"\x20\x00" + inputs.nested(64, "A")), [501]),
     "headers nested 10,000 deep": (header(0, b"\x20\x00" + inputs.nested(10_000, "F")), [501]),
     "headers with 100,000 voids": (header(0, b"\x20\x00" + array(100_000, b"V" * 100_000)), [501]),
     "headers with 2^31 voids": (header(0, b"\x20\x00" + array(2**31, b"V" * 100)), [501]),
@@ -128,6 +131,7 @@ FAULTS: dict[str, tuple[bytes, list[int]]] = {
     "reserved name": (method(1, "queue.declare", queue="amq.x"), [403]),
     # Right, however odd.
     "tables nested 64 deep": (declare(inputs.nested(63, "F")), []),
+    "headers nested 64 deep": (header(0, b"\x20\x00" + inputs.nested(63, "F")), []),
     "empty names everywhere": (declare(b"\x00\x00\x00\x02\x00V"), []),
     "headers of all types": (
         header(0, properties(headers={kind: Typed(kind, 1) for kind in "bBsuIilTfd"} | {"D": Typed("D", (1, 2))})),

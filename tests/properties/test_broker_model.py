@@ -533,4 +533,4 @@ TestPaging.settings = settings(max_examples=200, stateful_step_count=50, report_
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", [BrokerMachine, PagingMachine])
 def test_at_length(machine: type[BrokerMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=1500, stateful_step_count=80))
+    run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=80))

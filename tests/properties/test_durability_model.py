@@ -287,4 +287,4 @@ TestPagingDurability.settings = settings(max_examples=150, stateful_step_count=5
 
 @pytest.mark.slow
 def test_at_length() -> None:
-    run_state_machine_as_test(PagingDurabilityMachine, settings=settings(max_examples=1500, stateful_step_count=80))
+    run_state_machine_as_test(PagingDurabilityMachine, settings=settings(max_examples=150, stateful_step_count=80))
