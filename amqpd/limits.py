@@ -1,11 +1,11 @@
 """Every bound of the program, with its unit and its reason. Settings override those that an operator may want to
-move."""
+move.
+"""
 
 from typing import Final
 
 # -- the wire --
 FRAME_MIN_BYTES: Final = 4096  # the standard's frame-min-size; tune-ok below it is refused
-FRAME_OVERHEAD_BYTES: Final = 8  # type, channel, size, end octet; frame_max counts them
 HANDSHAKE_FRAME_MAX_BYTES: Final = 131_072  # before tune-ok nobody may ask us to hold more
 TABLE_DEPTH_MAX: Final = 64  # nested tables and arrays; RabbitMQ has no bound and overflows
 TABLE_ITEMS_MAX: Final = (

@@ -1,5 +1,6 @@
 """The broker: virtual hosts, users, live connections, and the turn they share. The object that adapters and management
-talk to."""
+talk to.
+"""
 
 from amqpd import limits
 from amqpd.broker.ids import Ids, QueueNumbers

@@ -2,8 +2,7 @@
 "equivalent").
 
 Texts: RabbitMQ's. Of an exchange the alternate must be the same, of a queue every ``x-`` argument; integers of any
-width are
-equal when their values are.
+width are equal when their values are.
 """
 
 from amqpd.broker.exchanges.base import Exchange

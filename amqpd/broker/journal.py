@@ -1,9 +1,8 @@
 """The open batch: what this turn and those before it changed and no commit holds yet. Tickets number the batches.
 
 ``put`` and ``delete`` add plain operations; queues enlist themselves and hand theirs over when the batch is sealed, so
-that what was
-acked before is never written. One batch is with the store at a time; what comes meanwhile becomes the next one,
-together.
+that what was acked before is never written. One batch is with the store at a time; what comes meanwhile becomes the
+next one, together.
 """
 # HOT. `enlist` runs once a queue and batch, `seal` once a turn. Bench: tests/bench, scenarios D and D-only.
 

@@ -1,8 +1,8 @@
 """A message as a queue holds it: one object, the content opaque.
 
 The content is kept as the content frames it arrived in (header frame, body frames), because a delivery on a channel of
-the same
-number then needs no other bytes: docs/decisions/0002. Facts the broker decides by are lifted out by ``properties.py``.
+the same number then needs no other bytes: docs/decisions/0002. Facts the broker decides by are lifted out by
+``properties.py``.
 """
 # HOT. One object a message and queue; no work in the constructor.
 

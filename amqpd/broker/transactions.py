@@ -1,5 +1,6 @@
 """tx: publishes and acks of a channel, held until commit (AMQP 0-9-1, class tx; RabbitMQ: acks undone by a rollback
-are not redelivered)."""
+are not redelivered).
+"""
 # HOT. Compiled for its attributes only.
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """A turn's loose ends: queues to pump, channels that owe confirms, the batch to seal (docs/architecture.md, "A
-turn")."""
+turn").
+"""
 # HOT. Runs once a turn over what the turn touched.
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 them.
 
 Knows nothing of frames or disks: durable changes go to the journal as operations, and every method that makes one says
-which
-ticket holds it. Rules: AMQP 0-9-1, classes exchange and queue; texts: RabbitMQ's.
+which ticket holds it. Rules: AMQP 0-9-1, classes exchange and queue; texts: RabbitMQ's.
 """
 
 from amqpd.broker import equivalence, records

@@ -1,9 +1,8 @@
 """The reactor: sockets to adapters and back, in turns. One read of each ready socket, the broker's turn, one write to
 each touched one.
 
-It polls its own poller, whose descriptor the event loop (asyncio or trio, through anyio) waits for:
-``server/pump.py``. So a socket costs
-no event-loop registration a read, and a turn sees every socket that is ready (docs/decisions/0003).
+It polls its own poller, whose descriptor the event loop (asyncio or trio, through anyio) waits for: ``server/pump.py``.
+So a socket costs no event-loop registration a read, and a turn sees every socket that is ready (docs/decisions/0003).
 """
 # HOT. Per turn and socket, not per message.  Bench: tests/bench, scenarios J-B (latency) and I (many connections).
 # Limits: RECEIVE_BYTES a read, TURN_BYTES a turn, OUTBOX_STOP_BYTES before a peer that does not read is not read from.

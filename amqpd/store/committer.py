@@ -1,8 +1,7 @@
 """The committer: one thread that writes batches, one transaction and one fsync each, and reports their tickets.
 
 A full disk is waited out: the batch is tried again until there is room, meanwhile ``alarm`` says why nothing is
-confirmed. Any other
-failure of the disk ends the promise, and so the broker: ``completed`` raises StoreFailed.
+confirmed. Any other failure of the disk ends the promise, and so the broker: ``completed`` raises StoreFailed.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """The store on disk: one LMDB environment for what must last, one without syncs for what is only paged out of memory.
 
 One process at a time has a data directory; a lock file says which. Layout of the directory: ``lock``, ``store/`` and
-``scratch/``, the
-latter emptied at start. Sources: LMDB's and py-lmdb's documentation (format version, map size, threads).
+``scratch/``, the latter emptied at start. Sources: LMDB's and py-lmdb's documentation (format version, map size,
+threads).
 """
 
 import errno

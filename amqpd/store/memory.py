@@ -1,5 +1,6 @@
 """The reference store: tables as dictionaries, durable as long as the process. ``amqpd serve --memory`` runs on it,
-and most tests."""
+and most tests.
+"""
 
 from collections.abc import Iterator
 

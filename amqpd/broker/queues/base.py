@@ -1,5 +1,6 @@
 """What every kind of queue is (the seam ``x-queue-type``): a name, its properties, its consumers, and the verbs of a
-queue."""
+queue.
+"""
 # HOT. Abstract base class: `enqueue`, `settle` and `pump` are called for every message, through the vtable.
 
 from __future__ import annotations

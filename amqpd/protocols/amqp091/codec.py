@@ -1,8 +1,7 @@
 """Methods between bytes and arguments by name, for everything that is not per message.
 
-pamqp has the standard's schema: which class and method ids there are, their arguments and types. The bytes are read
-and written
-here, because pamqp refuses names that RabbitMQ takes, changes the types in tables, and bounds nothing.
+pamqp has the standard's schema: which class and method ids there are, their arguments and types. The bytes are read and
+written here, because pamqp refuses names that RabbitMQ takes, changes the types in tables, and bounds nothing.
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,7 @@
 to a reply.
 
 Errors are raised by name (``amqpd.errors``) with RabbitMQ's texts; ``connection.py`` sends them. Rules: AMQP 0-9-1,
-classes channel,
-access, exchange, queue, basic, confirm, tx, in that order.
+classes channel, access, exchange, queue, basic, confirm, tx, in that order.
 """
 
 from __future__ import annotations

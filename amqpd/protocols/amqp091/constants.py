@@ -1,5 +1,6 @@
 """The standard's numbers (AMQP 0-9-1, reference: constants and methods) that code compares with. All the rest comes
-from pamqp."""
+from pamqp.
+"""
 
 from typing import Final
 

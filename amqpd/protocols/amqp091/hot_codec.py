@@ -1,5 +1,6 @@
 """Hand-written bytes of the methods that come once a message: deliver, get-ok, return, confirms; and contents for
-another channel."""
+another channel.
+"""
 # HOT. Prefixes are built once a consumer; `reframe` runs only when channel numbers or frame sizes differ.
 # Twin: codec.method_frame; tests/twins/test_hot_codec.py.
 

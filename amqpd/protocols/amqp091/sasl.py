@@ -1,5 +1,6 @@
 """SASL mechanisms of connection.start: PLAIN (RFC 4616) and AMQPLAIN (AMQP 0-8's own). Pure: a response in,
-credentials out."""
+credentials out.
+"""
 
 from typing import Final
 
