@@ -4,9 +4,11 @@ A message is named by its producer and number; a number is published once, ever.
 is advanced by one thread, marks of a message are single octets.
 """
 
+import math
 import random
 import struct
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,14 +22,23 @@ DELIVERED: Final = 1
 ACKED: Final = 2  # the ack was sent
 SETTLED: Final = 4  # something sent behind the ack is on disk, so the ack is
 RECOVERED: Final = 8  # it was delivered by a later run of the broker than it was published to
+SEEN: Final = 16  # in the audit that runs
+OVER: Final = DELIVERED | ACKED | SETTLED | RECOVERED  # it was found to be gone: it must not come back
+
+ON_DISK: Final = "acked and known to be on disk"
 
 NAME: Final = struct.Struct(">IQ")
 PERSISTENT: Final = b"\x10\x00\x02"
 TRANSIENT: Final = b"\x10\x00\x01"
 NAMED_PERSISTENT: Final = b"\x10\x80\x02\x0c"  # delivery mode and a message id of 12 octets
 NAMED_TRANSIENT: Final = b"\x10\x80\x01\x0c"
-FILL: Final = random.Random(0).randbytes(65536 + 4096)
-SIZES: Final = (0, 5, 12, 16, 16, 16, 16, 40, 100, 100, 200, 300, 500, 1000, 1500, 2000, 4000, 5000, 9000, 40000, 65536)
+MEBIBYTE: Final = 1 << 20
+FILL: Final = random.Random(0).randbytes(MEBIBYTE + 4096)
+SIZES: Final = (0, 1, 5, 12, 12, 16, 16, 16, 16, 16, 40, 40, 40, 80, 100, 100, 100, 150, 200, 200, 300, 500, 1000, 1500)
+LARGE_EVERY: Final = 41  # about every so many messages is one of these
+LARGE_SIZES: Final = (2000, 4000, 4096, 5000, 9000, 20_000, 40_000, 65_536)
+HUGE_EVERY: Final = 2503
+HUGE_SIZES: Final = (131_064, 300_000, MEBIBYTE)
 
 KINDS: Final = (
     "confirmed and lost",
@@ -40,7 +51,7 @@ KINDS: Final = (
     "half a transaction",
     "count is wrong",
     "topology",
-    "start",
+    "broker failed",
 )
 
 
@@ -56,6 +67,7 @@ class Producer:
     sent: bytearray = field(default_factory=lambda: bytearray(1))  # by number, the first is 1
     transactions: list[tuple[int, int]] = field(default_factory=list)  # first and last number, fate unknown
     fresh_from: int = 1  # the first number after the last kill: what is older may be flagged as redelivered
+    run_from: int = 1  # the first number that the broker's present run could get
 
     def next_message(self) -> tuple[int, bytes, bytes]:
         """Number, properties and body of the next message, which counts as sent."""
@@ -66,7 +78,7 @@ class Producer:
 
     def content(self, number: int) -> tuple[bytes, bytes]:
         """Small bodies have no room for the name, which then is the message id."""
-        size = SIZES[(number * 7919 + self.number * 104729) % len(SIZES)]
+        size = _size(number * 7919 + self.number * 104729)
         name = NAME.pack(self.number, number)
         if size < NAME.size:
             return (NAMED_PERSISTENT if self.persistent else NAMED_TRANSIENT) + name, FILL[:size]
@@ -88,14 +100,28 @@ class Reader:
         self.newest: dict[int, int] = {}
 
 
-class Ledger:
-    """See the module."""
+@dataclass(slots=True)
+class Excuse:
+    """What the broker has reported as damaged in a queue, until the next audit."""
 
-    def __init__(self, producers: list[Producer], queues: tuple[str, ...]) -> None:
+    missing: float = 0
+    may_return: bool = False
+    may_lose_flags: bool = False
+
+
+class Ledger:
+    """See the module. ``volatile``: queues that do not survive their broker."""
+
+    def __init__(self, producers: list[Producer], queues: tuple[str, ...], volatile: tuple[str, ...] = ()) -> None:
         self.producers = {producer.number: producer for producer in producers}
+        self.volatile = frozenset(volatile)
         self.marks: dict[str, dict[int, bytearray]] = {
-            queue: {producer.number: bytearray(1) for producer in producers} for queue in queues
+            queue: {producer.number: bytearray(1) for producer in producers} for queue in (*queues, *volatile)
         }
+        # By queue and producer: everything below this number is over.
+        self.open_from = {queue: dict.fromkeys(self.producers, 1) for queue in queues}
+        self.excuses: dict[str, Excuse] = {}
+        self.excused_names: set[str] = set()  # of exchanges, queues and bindings reported as damaged
         self.violations: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
         self.examples: list[str] = []
         self.counts: Counter[str] = Counter()
@@ -105,6 +131,11 @@ class Ledger:
         self.violations[kind] += 1
         if self.violations[kind] <= 5:
             self.examples.append(f"{kind}: {words}")
+
+    def topology_differs(self, name: str, words: str) -> None:
+        """Broken, unless the broker has reported it."""
+        if not self.excused_names & {name, "*"}:
+            self.violated("topology", words)
 
     def mark(self, queue: str, producer: int, number: int, bit: int) -> None:
         marks = self.marks[queue][producer]
@@ -128,13 +159,16 @@ class Ledger:
         if producer.content(name[1]) != (delivery.properties, delivery.body):
             self.violated("phantom", f"{where}: other content than was published")
         marks = self.marks_of(reader.queue, *name)
-        if marks & SETTLED:
+        excuse = self.excuses.get(reader.queue, NOTHING)
+        if marks & SETTLED and not excuse.may_return:
             self.violated("acked and redelivered", where)
-        if marks & DELIVERED and not delivery.redelivered:
+        if marks & DELIVERED and not delivery.redelivered and not excuse.may_lose_flags:
             self.violated("duplicate without the flag", where)
         if delivery.redelivered and not marks & DELIVERED and name[1] >= producer.fresh_from:
             self.violated("flagged, never delivered", where)
         if not producer.persistent and name[1] < producer.fresh_from:
+            self.violated("transient came back", where)
+        if reader.queue in self.volatile and name[1] < producer.run_from:
             self.violated("transient came back", where)
         self._check_order(reader, name, delivery, where)
         self.mark(reader.queue, *name, DELIVERED | (RECOVERED if name[1] < producer.fresh_from else 0))
@@ -147,50 +181,114 @@ class Ledger:
             self.violated("out of order", f"{where} behind {reader.newest[name[0]]}")
         reader.newest[name[0]] = name[1]
 
+    def publish_over(self, queue: str, producer: int, number: int, bits: int) -> None:
+        """Everything of a producer in a queue up to ``number`` is marked: the queue was purged or deleted."""
+        for each in range(self.open_from[queue][producer], number + 1):
+            self.mark(queue, producer, each, bits)
+
     # -- between the runs of the broker --
 
     def on_restart(self) -> None:
         """It is another process now; transient messages are gone, what is older than this may come flagged."""
         for producer in self.producers.values():
-            producer.fresh_from = len(producer.sent)
+            producer.fresh_from = producer.run_from = len(producer.sent)
 
     def on_clean_restart(self) -> None:
         """Stopped in good order: only transient messages may be gone."""
         for producer in self.producers.values():
+            producer.run_from = len(producer.sent)
             if not producer.persistent:
                 producer.fresh_from = len(producer.sent)
 
-    def audit_drained(self) -> None:
-        """Every queue was emptied, and all of that settled: what was confirmed must have been seen."""
+    # -- damage that the broker reported --
+
+    def excuse(
+        self, queue: str, missing: float = math.inf, *, may_return: bool = False, may_lose_flags: bool = False
+    ) -> None:
+        """Until the next audit is over. ``may_lose_flags``: what comes again may come without the flag."""
+        excuse = self.excuses.setdefault(queue, Excuse())
+        excuse.missing += missing
+        excuse.may_return |= may_return
+        excuse.may_lose_flags |= may_lose_flags
+
+    def excuse_topology(self, name: str) -> None:
+        """An exchange, a queue or a binding (by the name of its queue) of this name may be missing."""
+        self.excused_names.add(name)
+
+    # -- audits --
+
+    def begin_audit(self) -> None:
+        """Nothing has been seen; an audit before this one may have been cut short."""
+        for queue, numbers in self.open_from.items():
+            for producer, start in numbers.items():
+                marks = self.marks[queue][producer]
+                marks[start:] = marks[start:].translate(UNSEEN)
+
+    def audit(self, drained: Collection[str], peeked: Collection[str] = ()) -> None:
+        """All that was in ``drained`` was taken and settled, all that is in ``peeked`` was looked at and put back:
+        what was confirmed must have been seen."""
+        missing: Counter[str] = Counter()
         for producer in self.producers.values():
-            for queue in producer.queues:
-                self._audit_queue(producer, queue)
+            for queue in self._audited(producer, drained, peeked):
+                missing[queue] += self._audit_queue(producer, queue, missing[queue])
             for first, last in producer.transactions:
                 self._audit_transaction(producer, first, last)
             producer.transactions.clear()
-            for queue in producer.queues:
-                marks = self.marks[queue][producer.number]
-                marks[:] = bytes([DELIVERED | ACKED | SETTLED | RECOVERED]) * len(producer.sent)
+        for producer in self.producers.values():
+            for queue in self._audited(producer, drained, peeked):
+                self._close(producer, queue, is_drained=queue in drained)
+        for queue in (*drained, *peeked):
+            self.excuses.pop(queue, None)
+        self.counts["missing, but reported"] += sum(missing.values())
 
-    def _audit_queue(self, producer: Producer, queue: str) -> None:
+    @staticmethod
+    def _audited(producer: Producer, drained: Collection[str], peeked: Collection[str]) -> list[str]:
+        return [queue for queue in producer.queues if queue in drained or queue in peeked]
+
+    def _audit_queue(self, producer: Producer, queue: str, already: int) -> int:
+        """How many are missing and excused."""
         if not producer.persistent:
-            return
-        for number in range(1, len(producer.sent)):
-            if producer.sent[number] == CONFIRMED and not self.marks_of(queue, producer.number, number):
+            return 0
+        excused = self.excuses.get(queue, NOTHING).missing - already
+        missing = 0
+        marks = self.marks[queue][producer.number]
+        marks.extend(bytes(len(producer.sent) - len(marks)))
+        for number in range(self.open_from[queue][producer.number], len(producer.sent)):
+            if producer.sent[number] != CONFIRMED or marks[number] & (ACKED | SEEN):
+                continue
+            if missing < excused:
+                missing += 1
+            else:
                 self.violated("confirmed and lost", f"queue {queue}, message {(producer.number, number)}")
-                self.mark(queue, producer.number, number, DELIVERED)
+        return missing
 
     def _audit_transaction(self, producer: Producer, first: int, last: int) -> None:
         """All or nothing survives a crash. What consumers had seen before the crash may be gone, and proves nothing."""
         marks = [
             self.marks_of(queue, producer.number, number)
             for queue in producer.queues
+            if queue not in self.volatile and queue not in self.excuses
             for number in range(first, last + 1)
         ]
         recovered = sum(1 for each in marks if each & RECOVERED)
         if recovered and 0 in marks:
             words = f"{recovered} are there, {marks.count(0)} are not"
             self.violated("half a transaction", f"messages {first} to {last} of {producer.number}: {words}")
+
+    def _close(self, producer: Producer, queue: str, *, is_drained: bool) -> None:
+        """What was not seen is over; what was seen is there for certain from now on, unless it was taken."""
+        marks = self.marks[queue][producer.number]
+        marks.extend(bytes(len(producer.sent) - len(marks)))
+        start = self.open_from[queue][producer.number]
+        oldest = len(producer.sent)
+        for number in range(start, len(producer.sent)):
+            if is_drained or not marks[number] & SEEN:
+                marks[number] = OVER
+                continue
+            oldest = min(oldest, number)
+            marks[number] = DELIVERED | RECOVERED
+            producer.sent[number] = CONFIRMED
+        self.open_from[queue][producer.number] = oldest
 
     @property
     def is_clean(self) -> bool:
@@ -199,6 +297,19 @@ class Ledger:
     def table(self) -> str:
         rows = [*((name, self.counts[name]) for name in sorted(self.counts)), *self.violations.items()]
         return "\n".join([*(f"{name:<32}{count:>12,}" for name, count in rows), *self.examples])
+
+
+NOTHING: Final = Excuse()
+UNSEEN: Final = bytes(octet & ~SEEN for octet in range(256))
+
+
+def _size(number: int) -> int:
+    """Mostly small, now and then large."""
+    if number % HUGE_EVERY == 0:
+        return HUGE_SIZES[number // HUGE_EVERY % len(HUGE_SIZES)]
+    if number % LARGE_EVERY == 0:
+        return LARGE_SIZES[number // LARGE_EVERY % len(LARGE_SIZES)]
+    return SIZES[number % len(SIZES)]
 
 
 def _name(delivery: Delivery) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from tests.durability.ledger import ACKED, SETTLED, Ledger, Producer, Reader
+from tests.durability.ledger import ACKED, ON_DISK, SETTLED, Ledger, Producer, Reader
 from tests.durability.peer import Confirm, Delivery, Event, Gone, LoadPeer, publish_frames
 from tests.support.raw_peer import Method, frame, method_payload
 
@@ -207,7 +207,7 @@ class FencedConsumer(Role):
             self.ledger.counts["confirmed"] += 1
             for name in names:
                 self.ledger.mark(self.reader.queue, *name, SETTLED)
-            self.ledger.counts["acked and known to be on disk"] += len(names)
+            self.ledger.counts[ON_DISK] += len(names)
 
     def last_words(self, peer: LoadPeer) -> None:
         if self.fault is None:
@@ -246,7 +246,7 @@ class TransactionConsumer(Role):
         _, events = peer.call("tx.commit")
         for name in names:
             self.ledger.mark(self.reader.queue, *name, SETTLED)
-        self.ledger.counts["acked and known to be on disk"] += len(names)
+        self.ledger.counts[ON_DISK] += len(names)
         self.take(events)
 
     def take(self, events: Iterable[Event]) -> None:
@@ -348,16 +348,17 @@ def audit_things(peer: LoadPeer, things: dict[tuple[str, int], str], ledger: Led
         if kind == "binding":
             is_there = _is_bound(peer, name)
         elif kind == "queue":
-            is_there = _is_declared(peer, "queue.declare", queue=name, passive=True)
+            is_there = is_declared(peer, "queue.declare", queue=name, passive=True)
         else:
-            is_there = _is_declared(peer, "exchange.declare", exchange=name, passive=True)
+            is_there = is_declared(peer, "exchange.declare", exchange=name, passive=True)
         found = THERE if is_there else GONE
         if state not in (UNKNOWN, found):
-            ledger.violated("topology", f"{kind} {name} is {found}, but was confirmed {state}")
+            ledger.topology_differs(name, f"{kind} {name} is {found}, but was confirmed {state}")
         things[kind, number] = found
 
 
-def _is_declared(peer: LoadPeer, method: str, **arguments: object) -> bool:
+def is_declared(peer: LoadPeer, method: str, **arguments: object) -> bool:
+    """Whether a passive declaration succeeds."""
     answer, _ = peer.call(method, **arguments)
     if answer.name == "channel.close":
         peer.send_method("channel.close-ok")
