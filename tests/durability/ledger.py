@@ -181,10 +181,10 @@ class Ledger:
             self.violated("out of order", f"{where} behind {reader.newest[name[0]]}")
         reader.newest[name[0]] = name[1]
 
-    def publish_over(self, queue: str, producer: int, number: int, bits: int) -> None:
-        """Everything of a producer in a queue up to ``number`` is marked: the queue was purged or deleted."""
-        for each in range(self.open_from[queue][producer], number + 1):
-            self.mark(queue, producer, each, bits)
+    def mark_all(self, queue: str, producer: int, first: int, last: int, bits: int) -> None:
+        """What was purged or deleted together."""
+        for number in range(first, last + 1):
+            self.mark(queue, producer, number, bits)
 
     # -- between the runs of the broker --
 

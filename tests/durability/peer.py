@@ -13,8 +13,10 @@ from tests.support.raw_peer import Method, PeerError, RawPeer, decode_method, fr
 
 IO_TIMEOUT_S: Final = 10.0
 READ_BYTES: Final = 262_144
+BODY_FRAME_BYTES: Final = 131_072 - 8  # of the frame_max that the handshake agrees on
 DELIVER: Final = (60 << 16) | 60
 ACK: Final = (60 << 16) | 80
+NACK: Final = (60 << 16) | 120
 CONNECTION_CLOSE: Final = (10 << 16) | 50
 
 
@@ -36,10 +38,11 @@ class Delivery(NamedTuple):
 
 
 class Confirm(NamedTuple):
-    """A basic.ack from the broker."""
+    """A basic.ack from the broker, or a basic.nack."""
 
     tag: int
     multiple: bool
+    is_nack: bool = False
 
 
 Event = Delivery | Confirm | Method
@@ -157,9 +160,9 @@ class LoadPeer:
 
     def _method_event(self, channel: int, payload: bytes) -> Event | None:
         (method,) = struct.unpack_from(">I", payload)
-        if method == ACK:
+        if method in (ACK, NACK):
             tag, bits = struct.unpack_from(">QB", payload, 4)
-            return Confirm(tag, bits & 1 == 1)
+            return Confirm(tag, bits & 1 == 1, method == NACK)
         if method == DELIVER:
             self.tag, bits = struct.unpack_from(">QB", payload, 5 + payload[4])
             self.redelivered = bits & 1 == 1
@@ -169,11 +172,14 @@ class LoadPeer:
             self.end = Gone(decoded["reply_text"])
             self.send(frame(1, 0, method_payload("connection.close-ok")))
             return None
+        if channel == 0:
+            return None  # blocked and unblocked: whoever is blocked waits anyway
         return decoded
 
 
 def publish_frames(exchange: str, key: str, properties: bytes, body: bytes, *, mandatory: bool = False) -> bytes:
-    """A whole publish on channel 1; the body in one frame."""
+    """A whole publish on channel 1."""
     method = method_payload("basic.publish", exchange=exchange, routing_key=key, mandatory=mandatory)
     header = struct.pack(">HHQ", 60, 0, len(body)) + properties
-    return frame(1, 1, method) + frame(2, 1, header) + (frame(3, 1, body) if body else b"")
+    bodies = [frame(3, 1, body[at : at + BODY_FRAME_BYTES]) for at in range(0, len(body), BODY_FRAME_BYTES)]
+    return frame(1, 1, method) + frame(2, 1, header) + b"".join(bodies)

@@ -1,7 +1,7 @@
 """The clients of the crash test: publishers with confirms and transactions, consumers that ack, nack, commit or hoard.
 
-Each runs in a thread of its own until its connection ends, and writes to the ledger what it is sure of. One more
-declares and deletes.
+Each runs in a thread of its own until its connection ends, and writes to the ledger what it is sure of. Those that
+declare, delete and purge are in ``changers.py``.
 """
 
 import random
@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.durability.ledger import ACKED, ON_DISK, SETTLED, Ledger, Producer, Reader
 from tests.durability.peer import Confirm, Delivery, Event, Gone, LoadPeer, publish_frames
-from tests.support.raw_peer import Method, frame, method_payload
+from tests.support.raw_peer import frame, method_payload
 
 BURST: Final = 40  # publishes in one write
 WINDOW: Final = 600  # publishes without a confirm yet
@@ -55,11 +55,14 @@ class Role(threading.Thread):
 
 
 class ConfirmPublisher(Role):
-    """Publishes as fast as confirms come."""
+    """Publishes as fast as confirms come, or a little at a time."""
 
-    def __init__(self, producer: Producer, address: tuple[str, int], ledger: Ledger, seed: int) -> None:
+    def __init__(
+        self, producer: Producer, address: tuple[str, int], ledger: Ledger, seed: int, *, pause_s: float = 0.0
+    ) -> None:
         super().__init__(f"publisher {producer.number}", address, ledger, seed)
         self.producer = producer
+        self.pause_s = pause_s
         self.base = 0  # the producer's number is the sequence number of the channel and this
         self.confirmed = 0
 
@@ -74,7 +77,7 @@ class ConfirmPublisher(Role):
                 batch.append(publish_frames(self.producer.exchange, self.producer.key, properties, body))
             peer.send(b"".join(batch))
             self.ledger.counts["published"] += len(batch)
-            while self.waiting() > WINDOW or peer.wait(0.0):
+            while self.waiting() > WINDOW or peer.wait(self.pause_s):
                 self.take(peer.read())
 
     def waiting(self) -> int:
@@ -85,8 +88,11 @@ class ConfirmPublisher(Role):
             assert isinstance(event, Confirm), f"{self.name} got {event}"
             first = self.confirmed + 1 if event.multiple else event.tag
             assert first == self.confirmed + 1, f"{self.name}: confirmed {event.tag} behind {self.confirmed}"
-            self.producer.confirm(self.base + first, self.base + event.tag)
-            self.ledger.counts["confirmed"] += event.tag - self.confirmed
+            if event.is_nack:
+                self.ledger.counts["nacked by the broker"] += event.tag - self.confirmed
+            else:
+                self.producer.confirm(self.base + first, self.base + event.tag)
+                self.ledger.counts["confirmed"] += event.tag - self.confirmed
             self.confirmed = event.tag
 
     def last_words(self, peer: LoadPeer) -> None:
@@ -201,6 +207,8 @@ class FencedConsumer(Role):
         self.ledger.counts["published"] += 1
 
     def on_confirm(self, confirm: Confirm) -> None:
+        if confirm.is_nack:
+            return  # what comes behind it still proves the acks
         while self.fences and self.fences[0][0] <= confirm.tag:
             sequence, names = self.fences.popleft()
             self.fence.confirm(self.base + sequence, self.base + sequence)
@@ -212,6 +220,73 @@ class FencedConsumer(Role):
     def last_words(self, peer: LoadPeer) -> None:
         if self.fault is None:
             self.take(None, peer.read_to_end())
+
+
+class Picker(FencedConsumer):
+    """Takes many, settles some here and there with ack or reject, gives the rest back, and comes again: it leaves
+    holes."""
+
+    def __init__(self, queue: str, fence: Producer, address: tuple[str, int], ledger: Ledger, seed: int) -> None:
+        super().__init__(queue, fence, address, ledger, seed)
+        self.name = f"picker of {queue}"
+
+    def work(self, peer: LoadPeer) -> None:
+        self.base = len(self.fence.sent) - 1
+        peer.call("confirm.select")
+        while True:
+            self.reader = Reader(self.reader.queue, self.name)
+            tag = f"picker-{self.random.random()}"
+            peer.call("basic.qos", prefetch_count=self.random.choice((50, 300, 1000)))
+            self.take(peer, peer.call("basic.consume", queue=self.reader.queue, consumer_tag=tag)[1])
+            self.up.set()
+            for _ in range(self.random.randint(1, 10)):
+                if peer.wait(0.01):
+                    self.take(peer, peer.read())
+            self.take(peer, peer.call("basic.cancel", consumer_tag=tag)[1])
+            self.take(peer, peer.call("basic.recover", requeue=True)[1])
+            if self.acked:
+                self.send_fence(peer)
+
+    def settle(self, peer: LoadPeer, delivery: Delivery, name: tuple[int, int]) -> None:
+        chance = self.random.random()
+        if chance > 0.3:
+            return  # kept until basic.recover
+        self.ledger.mark(self.reader.queue, *name, ACKED)
+        if chance > 0.2:
+            peer.send_method("basic.reject", delivery_tag=delivery.tag, requeue=False)
+        elif chance > 0.1:
+            peer.send_method("basic.nack", delivery_tag=delivery.tag, requeue=False)
+        else:
+            peer.send_method("basic.ack", delivery_tag=delivery.tag)
+        self.acked.append(name)
+
+
+class Spectator(Role):
+    """Reads without acks, in fits and starts: deliveries are settled as they leave."""
+
+    def __init__(self, queue: str, address: tuple[str, int], ledger: Ledger, seed: int) -> None:
+        super().__init__(f"spectator of {queue}", address, ledger, seed)
+        self.reader = Reader(queue, self.name)
+
+    def work(self, peer: LoadPeer) -> None:
+        while True:
+            tag = f"spectator-{self.random.random()}"
+            self.take(peer.call("basic.consume", queue=self.reader.queue, consumer_tag=tag, no_ack=True)[1])
+            self.up.set()
+            for _ in range(self.random.randint(1, 5)):
+                if peer.wait(0.01):
+                    self.take(peer.read())
+            self.take(peer.call("basic.cancel", consumer_tag=tag)[1])
+            peer.wait(self.random.uniform(0.0, 0.2))
+
+    def take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Delivery):
+                self.ledger.deliver(self.reader, event)
+
+    def last_words(self, peer: LoadPeer) -> None:
+        if self.fault is None:
+            self.take(peer.read_to_end())
 
 
 class TransactionConsumer(Role):
@@ -290,85 +365,3 @@ class Hoarder(Role):
     def last_words(self, peer: LoadPeer) -> None:
         if self.fault is None:
             self.take(peer.read_to_end())
-
-
-THERE: Final = "there"
-GONE: Final = "gone"
-UNKNOWN: Final = "unknown"
-THING_KINDS: Final = ("queue", "exchange", "binding")
-
-
-class Declarer(Role):
-    """Declares, binds and deletes durable things, and knows which of that was answered with -ok."""
-
-    def __init__(self, things: dict[tuple[str, int], str], address: tuple[str, int], ledger: Ledger, seed: int) -> None:
-        super().__init__("declarer", address, ledger, seed)
-        self.things = things
-
-    def work(self, peer: LoadPeer) -> None:
-        self.up.set()
-        while True:
-            kind, number = self.random.choice(THING_KINDS), self.random.randrange(12)
-            is_there = self.things.get((kind, number), GONE) == THERE
-            state, self.things[kind, number] = self.things.get((kind, number), GONE), UNKNOWN
-            if kind == "queue" and is_there:
-                self.things["binding", number] = UNKNOWN
-            if not self.change(peer, kind, number, is_there=is_there):
-                self.things[kind, number] = state  # there was nothing to bind
-            peer.wait(0.002)
-
-    def change(self, peer: LoadPeer, kind: str, number: int, *, is_there: bool) -> bool:
-        name = f"thing-{number}"
-        if kind == "queue":
-            if is_there:
-                peer.call("queue.delete", queue=name)
-                self.things["binding", number] = GONE
-            else:
-                peer.call("queue.declare", queue=name, durable=True)
-        elif kind == "exchange":
-            if is_there:
-                peer.call("exchange.delete", exchange=name)
-            else:
-                peer.call("exchange.declare", exchange=name, type="topic", durable=True)
-        elif self.things.get(("queue", number)) != THERE:
-            return False
-        elif is_there:
-            peer.call("queue.unbind", queue=name, exchange="route", routing_key=name)
-        else:
-            peer.call("queue.bind", queue=name, exchange="route", routing_key=name)
-        self.things[kind, number] = GONE if is_there else THERE
-        self.ledger.counts["declared, bound, deleted"] += 1
-        return True
-
-
-def audit_things(peer: LoadPeer, things: dict[tuple[str, int], str], ledger: Ledger) -> None:
-    """Compare what was answered with -ok with what is there, and learn what the crash left undecided."""
-    for (kind, number), state in sorted(things.items()):
-        name = f"thing-{number}"
-        if kind == "binding":
-            is_there = _is_bound(peer, name)
-        elif kind == "queue":
-            is_there = is_declared(peer, "queue.declare", queue=name, passive=True)
-        else:
-            is_there = is_declared(peer, "exchange.declare", exchange=name, passive=True)
-        found = THERE if is_there else GONE
-        if state not in (UNKNOWN, found):
-            ledger.topology_differs(name, f"{kind} {name} is {found}, but was confirmed {state}")
-        things[kind, number] = found
-
-
-def is_declared(peer: LoadPeer, method: str, **arguments: object) -> bool:
-    """Whether a passive declaration succeeds."""
-    answer, _ = peer.call(method, **arguments)
-    if answer.name == "channel.close":
-        peer.send_method("channel.close-ok")
-        peer.call("channel.open")
-        return False
-    return True
-
-
-def _is_bound(peer: LoadPeer, name: str) -> bool:
-    """Whether a mandatory message comes back."""
-    peer.send(publish_frames("route", name, b"\x00\x00", b"", mandatory=True))
-    _, before = peer.call("basic.qos")
-    return not any(isinstance(event, Method) and event.name == "basic.return" for event in before)

@@ -5,37 +5,55 @@ is read for an audit.
 import random
 from typing import Final
 
+from tests.durability.changers import Declarer, Deleter, Purger, audit_things, is_declared
 from tests.durability.ledger import ACKED, SEEN, Ledger, Producer, Reader
 from tests.durability.peer import Delivery, LoadPeer
 from tests.durability.roles import (
     ConfirmPublisher,
-    Declarer,
     FencedConsumer,
     Hoarder,
+    Picker,
     Role,
+    Spectator,
     TransactionConsumer,
     TransactionPublisher,
     TransientPublisher,
-    audit_things,
-    is_declared,
 )
 
-QUEUES: Final = ("q0", "q1", "q2", "q3", "fences")
-DRAINED_EVERY: Final = 8  # audits between those that empty the deep queues as well
-DEEP: Final[tuple[str, ...]] = ()
+QUEUES: Final = ("q0", "q1", "q2", "q3", "fences", "purged", "deleted", "deep")
+DEEP: Final = ("deep",)  # is emptied only now and then, and else only looked at
+DRAINED_EVERY: Final = 8  # audits between those that empty it
+VOLATILE: Final = ("here only",)  # queues that are not durable
+MAY_BE_GONE: Final = ("deleted",)
+AT_WORK_SHARE: Final = 0.8  # of the roles, in one run
+
+BINDINGS: Final = (
+    ("q0", "all", ""),
+    ("q1", "all", ""),
+    ("here only", "all", ""),
+    ("q2", "route", "a"),
+    ("q2", "route", "b"),
+    ("q3", "route", "b"),
+    ("deep", "route", "b"),
+)
 
 
 def make_producers() -> dict[int, Producer]:
     """Who publishes where."""
+    everywhere = ("q0", "q1", "here only")
     all_of_them = (
-        Producer(1, "all", "", ("q0", "q1")),
-        Producer(2, "all", "", ("q0", "q1")),
+        Producer(1, "all", "", everywhere),
+        Producer(2, "all", "", everywhere),
         Producer(3, "route", "a", ("q2",)),
-        Producer(4, "route", "b", ("q2", "q3")),
-        Producer(5, "all", "", ("q0", "q1"), persistent=False),
+        Producer(4, "route", "b", ("q2", "q3", "deep")),
+        Producer(5, "all", "", everywhere, persistent=False),
         Producer(6, "", "fences", ("fences",)),
         Producer(7, "", "fences", ("fences",)),
         Producer(8, "", "fences", ("fences",)),
+        Producer(9, "", "fences", ("fences",)),
+        Producer(10, "", "deep", ("deep",)),
+        Producer(11, "", "purged", ("purged",)),
+        Producer(12, "", "deleted", ("deleted",)),
     )
     return {producer.number: producer for producer in all_of_them}
 
@@ -45,7 +63,7 @@ class Workload:
 
     def __init__(self) -> None:
         self.producers = make_producers()
-        self.ledger = Ledger(list(self.producers.values()), QUEUES)
+        self.ledger = Ledger(list(self.producers.values()), QUEUES, VOLATILE)
         self.things: dict[tuple[str, int], str] = {}
         self.is_declared = False  # all of it was, by a run before this one
         self.audits = 0
@@ -59,12 +77,10 @@ class Workload:
             self._audit_topology(peer)
         peer.call("exchange.declare", exchange="all", type="fanout", durable=True)
         peer.call("exchange.declare", exchange="route", type="direct", durable=True)
-        for queue in QUEUES:
-            peer.call("queue.declare", queue=queue, durable=True)
-        for queue in ("q0", "q1"):
-            peer.call("queue.bind", queue=queue, exchange="all")
-        for queue, key in (("q2", "a"), ("q2", "b"), ("q3", "b")):
-            peer.call("queue.bind", queue=queue, exchange="route", routing_key=key)
+        for queue in (*QUEUES, *VOLATILE):
+            peer.call("queue.declare", queue=queue, durable=queue in QUEUES)
+        for queue, exchange, key in BINDINGS:
+            peer.call("queue.bind", queue=queue, exchange=exchange, routing_key=key)
         self.is_declared = True
         audit_things(peer, self.things, self.ledger)
         self.ledger.excused_names.clear()
@@ -75,34 +91,41 @@ class Workload:
         for exchange in ("all", "route"):
             if not is_declared(peer, "exchange.declare", exchange=exchange, passive=True):
                 self.ledger.topology_differs(exchange, f"the exchange {exchange} is gone")
-        for queue in QUEUES:
-            if not is_declared(peer, "queue.declare", queue=queue, passive=True):
-                self.ledger.topology_differs(queue, f"the queue {queue} is gone")
+        for queue in (*QUEUES, *VOLATILE):
+            is_there = is_declared(peer, "queue.declare", queue=queue, passive=True)
+            if is_there == (queue in VOLATILE) and queue not in MAY_BE_GONE:
+                self.ledger.topology_differs(queue, f"the queue {queue} is {'there' if is_there else 'gone'}")
 
     # -- load --
 
     def roles(self, address: tuple[str, int], seed: int) -> list[Role]:
         """Those at work in one run, not started."""
-        made = self.producers
+        made, ledger = self.producers, self.ledger
         seeds = random.Random(seed)
 
         def chance() -> int:
             return seeds.randrange(1 << 30)
 
-        return [
-            ConfirmPublisher(made[1], address, self.ledger, chance()),
-            ConfirmPublisher(made[2], address, self.ledger, chance()),
-            ConfirmPublisher(made[3], address, self.ledger, chance()),
-            TransactionPublisher(made[4], address, self.ledger, chance()),
-            TransientPublisher(made[5], address, self.ledger, chance()),
-            FencedConsumer("q0", made[6], address, self.ledger, chance()),
-            Hoarder("q0", address, self.ledger, chance()),
-            TransactionConsumer("q1", address, self.ledger, chance()),
-            FencedConsumer("q2", made[7], address, self.ledger, chance()),
-            FencedConsumer("q2", made[8], address, self.ledger, chance(), nack_share=0.1),
-            TransactionConsumer("fences", address, self.ledger, chance()),
-            Declarer(self.things, address, self.ledger, chance()),
+        everyone = [
+            ConfirmPublisher(made[1], address, ledger, chance()),
+            ConfirmPublisher(made[2], address, ledger, chance(), pause_s=0.005),
+            ConfirmPublisher(made[3], address, ledger, chance()),
+            TransactionPublisher(made[4], address, ledger, chance()),
+            TransientPublisher(made[5], address, ledger, chance()),
+            FencedConsumer("q0", made[6], address, ledger, chance()),
+            Hoarder("q0", address, ledger, chance()),
+            TransactionConsumer("q1", address, ledger, chance()),
+            FencedConsumer("q2", made[7], address, ledger, chance()),
+            FencedConsumer("q2", made[8], address, ledger, chance(), nack_share=0.1),
+            TransactionConsumer("fences", address, ledger, chance()),
+            ConfirmPublisher(made[10], address, ledger, chance(), pause_s=0.02),
+            Picker("deep", made[9], address, ledger, chance()),
+            Spectator("here only", address, ledger, chance()),
+            Purger(made[11], [made[4]], "q3", address, ledger, chance()),
+            Deleter(made[12], address, ledger, chance()),
+            Declarer(self.things, address, ledger, chance()),
         ]
+        return [role for role in everyone if seeds.random() < AT_WORK_SHARE]
 
     # -- audits --
 
