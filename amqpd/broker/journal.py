@@ -31,6 +31,8 @@ class Journal:
         self.queues: list[Queue] = []
         self.sealed_queues: list[Queue] = []  # to be told when that batch is durable
         self.waiters: list[Waiter] = []
+        self.fetch_number = 0
+        self.fetching: dict[int, Queue] = {}  # by number: who waits for values
 
     def put(self, table: int, key: bytes, value: bytes) -> int:
         """Add to the open batch; the ticket to wait for."""
@@ -41,12 +43,19 @@ class Journal:
         self.ops.append((table, key, None))
         return self.ticket
 
+    def fetch(self, queue: Queue, wanted: list[tuple[int, bytes]]) -> int:
+        """Have the durable values at (table, key) read; ``queue.on_fetched`` gets them with the number returned."""
+        self.fetch_number += 1
+        self.fetching[self.fetch_number] = queue
+        self.store.fetch(self.fetch_number, wanted)
+        return self.fetch_number
+
     def enlist(self, queue: Queue) -> None:
         """``queue`` has something for the open batch."""
         self.queues.append(queue)
 
     def wait(self, waiter: Waiter) -> None:
-        """Have ``waiter`` told of every ticket until it says that it is done."""
+        """Have ``waiter`` told of all that the store tells until it says that it is done."""
         self.waiters.append(waiter)
 
     def is_overloaded(self) -> bool:
@@ -75,10 +84,25 @@ class Journal:
         self.store.commit(self.ticket - 1, ops)
 
     def collect(self) -> bool:
-        """Take note of what the store has completed. True when something became durable."""
+        """Take note of what the store has completed and fetched. True when there was something."""
+        has_news = False
+        if self.fetching:
+            for number, values in self.store.fetched():
+                has_news = True
+                self.fetching.pop(number).on_fetched(number, values)
         completed = self.store.completed()
-        if completed <= self.durable:
-            return False
+        if completed > self.durable:
+            has_news = True
+            self._on_durable(completed)
+        if has_news and self.waiters:
+            waiters = self.waiters
+            self.waiters = []
+            for waiter in waiters:
+                if not waiter.on_durable(self.durable):
+                    self.waiters.append(waiter)
+        return has_news
+
+    def _on_durable(self, completed: int) -> None:
         self.durable = completed
         self.busy = False
         self.sealed_bytes = 0
@@ -86,12 +110,6 @@ class Journal:
         self.sealed_queues = []
         for queue in queues:
             queue.on_durable(completed)
-        waiters = self.waiters
-        self.waiters = []
-        for waiter in waiters:
-            if not waiter.on_durable(completed):
-                self.waiters.append(waiter)
-        return True
 
     def newest(self) -> int:
         """The ticket that holds everything so far."""

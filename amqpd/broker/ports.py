@@ -25,8 +25,10 @@ SEGMENTS: Final = 4
 ACKS: Final = 5
 STATES: Final = 6  # queue id -> the position up to which messages may have been delivered
 SCRATCH: Final = 7  # segments of transient messages paged out of memory; emptied at start
+QUARANTINE: Final = 8  # what was found damaged, under its old key: never read, kept for a person
 CLEAR: Final = 16  # added to a table: delete every key that begins with the key
-TABLES: Final = ("meta", "exchanges", "queues", "bindings", "segments", "acks", "states", "scratch")
+NEXT: Final = -1  # as a ticket to wait for: whatever the store has to tell next
+TABLES: Final = ("meta", "exchanges", "queues", "bindings", "segments", "acks", "states", "scratch", "quarantine")
 
 Op = tuple[int, bytes, bytes | None]  # (table, key, value), value None deletes; plain and idempotent
 
@@ -72,7 +74,7 @@ class Store:
 
     @abstractmethod
     def wake_fd(self) -> int:
-        """A descriptor that is readable when ``completed()`` has changed; -1 when commits complete at once."""
+        """A descriptor that is readable when ``completed()`` has changed; -1 when all is done at once."""
 
     @abstractmethod
     def alarm(self) -> str:
@@ -83,8 +85,23 @@ class Store:
         """A value that is durable."""
 
     @abstractmethod
-    def scan(self, table: int, prefix: bytes, head_bytes: int = 0) -> Iterator[tuple[bytes, bytes]]:
-        """Keys that begin with ``prefix`` and their values, in order; only ``head_bytes`` of each unless that is 0."""
+    def fetch(self, number: int, wanted: list[tuple[int, bytes]]) -> None:
+        """Begin to read the values at (table, key), off the loop. Returns at once."""
+
+    @abstractmethod
+    def fetched(self) -> list[tuple[int, list[bytes | None]]]:
+        """What was fetched since the last call: the number given and the values in order, None where there is none.
+
+        ``wake_fd`` is readable when there is some. Raises StoreFailed when the store cannot be read.
+        """
+
+    @abstractmethod
+    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys that begin with ``prefix`` and their values, in order."""
+
+    @abstractmethod
+    def keys(self, table: int, prefix: bytes) -> Iterator[bytes]:
+        """Keys that begin with ``prefix``, in order. Touches no value."""
 
     @abstractmethod
     def close(self) -> None:

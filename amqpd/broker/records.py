@@ -1,12 +1,13 @@
 """Durable topology as values of the store: pure functions between facts and bytes, and the schema's version.
 
-Values are JSON, so that a person can read them with any LMDB tool; keys are digests of the names. Messages are not here
-(``queues/segments.py``).
+Values are JSON behind a CRC-32 of key and value, so that a person can read them with any LMDB tool and no flipped bit
+passes for a name; keys are digests of the names. Messages are not here (``queues/segments.py``).
 """
 
 import base64
 import hashlib
 import json
+import zlib
 from typing import Any, Final
 
 from amqpd.broker.bindings import Binding
@@ -14,9 +15,45 @@ from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.fields import Field, Table
 from amqpd.broker.queues.base import Queue
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SCHEMA_KEY: Final = b"schema"
 NEXT_QUEUE_KEY: Final = b"next-queue-id"
+TRANSACTION_KEY: Final = b"transaction"  # the number of the store's newest transaction, in it
+REPAIR_MAX_BYTES: Final = 2048  # 20 ms of trying
+
+
+class CorruptRecord(Exception):
+    """A value does not have the checksum it was written with under its key."""
+
+
+def seal(key: bytes, body: bytes) -> bytes:
+    """The value that holds ``body`` under ``key``."""
+    return zlib.crc32(body, zlib.crc32(key)).to_bytes(4, "big") + body
+
+
+def unseal(key: bytes, value: bytes) -> bytes:
+    """What ``seal`` was given. Raises CorruptRecord."""
+    body = value[4:]
+    if not body or zlib.crc32(body, zlib.crc32(key)) != int.from_bytes(value[:4], "big"):
+        raise CorruptRecord("the checksum of a record does not hold")
+    return body
+
+
+def repair(key: bytes, value: bytes) -> bytes | None:
+    """What ``seal`` was given when one bit of ``value`` was flipped since, and it is short; None if that is not all.
+
+    CRC-32 tells any single flipped bit of such a value from all others, and from two.
+    """
+    if len(value) > REPAIR_MAX_BYTES:
+        return None
+    spoilt = bytearray(value)
+    for bit in range(len(value) * 8):
+        spoilt[bit >> 3] ^= 1 << (bit & 7)
+        try:
+            return unseal(key, bytes(spoilt))
+        except CorruptRecord:
+            spoilt[bit >> 3] ^= 1 << (bit & 7)
+    return None
 
 
 def encode(value: object) -> bytes:
@@ -24,9 +61,14 @@ def encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def decode(value: bytes) -> Any:
+def parse(body: bytes) -> Any:
     """From JSON."""
-    return json.loads(value)
+    return json.loads(body)
+
+
+def decode(key: bytes, value: bytes) -> Any:
+    """The fact in a sealed value. Raises CorruptRecord."""
+    return parse(unseal(key, value))
 
 
 def name_key(vhost: str, name: str) -> bytes:
@@ -45,9 +87,15 @@ def _digest(identity: bytes) -> bytes:
     return hashlib.blake2b(identity, digest_size=24).digest()
 
 
-def exchange_value(vhost: str, exchange: Exchange) -> bytes:
-    """All of an exchange but its bindings."""
-    return encode(
+def row(key: bytes, fact: object) -> tuple[bytes, bytes]:
+    """``key`` and the value that holds ``fact`` under it."""
+    return key, seal(key, encode(fact))
+
+
+def exchange_row(vhost: str, exchange: Exchange) -> tuple[bytes, bytes]:
+    """All of an exchange but its bindings: key and value."""
+    return row(
+        name_key(vhost, exchange.name),
         {
             "vhost": vhost,
             "name": exchange.name,
@@ -55,26 +103,28 @@ def exchange_value(vhost: str, exchange: Exchange) -> bytes:
             "auto_delete": exchange.auto_delete,
             "internal": exchange.internal,
             "arguments": table_to_json(exchange.arguments),
-        }
+        },
     )
 
 
-def queue_value(vhost: str, queue: Queue) -> bytes:
-    """All of a queue but its messages and bindings."""
-    return encode(
+def queue_row(vhost: str, queue: Queue) -> tuple[bytes, bytes]:
+    """All of a queue but its messages and bindings: key and value."""
+    return row(
+        name_key(vhost, queue.name),
         {
             "vhost": vhost,
             "name": queue.name,
             "id": queue.queue_id,
             "auto_delete": queue.auto_delete,
             "arguments": table_to_json(queue.arguments),
-        }
+        },
     )
 
 
-def binding_value(vhost: str, binding: Binding) -> bytes:
-    """All of a binding."""
-    return encode(
+def binding_row(vhost: str, binding: Binding) -> tuple[bytes, bytes]:
+    """All of a binding: key and value."""
+    return row(
+        binding_key(vhost, binding),
         {
             "vhost": vhost,
             "source": binding.source,
@@ -82,7 +132,7 @@ def binding_value(vhost: str, binding: Binding) -> bytes:
             "to_queue": binding.to_queue,
             "key": binding.key,
             "arguments": table_to_json(binding.arguments),
-        }
+        },
     )
 
 

@@ -91,8 +91,7 @@ class VirtualHost:
         self.version += 1
         if not durable:
             return 0
-        value = records.exchange_value(self.name, exchange)
-        ticket = self.journal.put(EXCHANGES, records.name_key(self.name, name), value)
+        ticket = self.journal.put(EXCHANGES, *records.exchange_row(self.name, exchange))
         self.exchange_tickets[name] = ticket
         return ticket
 
@@ -131,9 +130,7 @@ class VirtualHost:
         self.version += 1
         if not self._is_durable(binding):
             return 0
-        return self.journal.put(
-            BINDINGS, records.binding_key(self.name, binding), records.binding_value(self.name, binding)
-        )
+        return self.journal.put(BINDINGS, *records.binding_row(self.name, binding))
 
     def unbind(self, binding: Binding) -> int:
         """Remove a binding; removing one that is not there is fine. The ticket that holds the removal."""
@@ -230,9 +227,8 @@ class VirtualHost:
         if exclusive:
             owner.queues[name] = queue
         if queue.on_disk:
-            self.journal.put(META, records.NEXT_QUEUE_KEY, records.encode(self.numbers.next))
-            value = records.queue_value(self.name, queue)
-            queue.created = self.journal.put(QUEUES, records.name_key(self.name, name), value)
+            self.journal.put(META, *records.row(records.NEXT_QUEUE_KEY, self.numbers.next))
+            queue.created = self.journal.put(QUEUES, *records.queue_row(self.name, queue))
         return queue
 
     def delete_queue(self, name: str, owner: Owner, *, if_unused: bool, if_empty: bool) -> tuple[int, int]:

@@ -179,6 +179,8 @@ class Reactor:
                 if self.is_holding_back and self._is_flooding(link.adapter):
                     self.held_back.add(link.key)
                     self._update_interest(link)
+                elif self.alarm and link.adapter.is_publisher:
+                    self._update_interest(link)  # it has begun to publish: from here on it is not read
 
     def _is_flooding(self, adapter: Adapter) -> bool:
         """Whether back-pressure falls on it: it adds much to the batch that waits, or there is far too much of that."""
@@ -273,7 +275,10 @@ class Reactor:
     def _update_interest(self, link: Link) -> None:
         interest = 0
         if link.is_lingering or (
-            link.adapter.is_reading and link.outbox.size < limits.OUTBOX_STOP_BYTES and link.key not in self.held_back
+            link.adapter.is_reading
+            and link.outbox.size < limits.OUTBOX_STOP_BYTES
+            and link.key not in self.held_back
+            and not (self.alarm and link.adapter.is_publisher)
         ):
             interest = READABLE
         if link.unsent:
@@ -295,11 +300,12 @@ class Reactor:
                 self._update_interest(link)
 
     def set_alarm(self, reason: str) -> None:
-        """Tell publishers that they are blocked, "" that they are no more."""
+        """Publishers are not read while there is a reason, and told so; "" when it is over."""
         if reason != self.alarm:
             self.alarm = reason
             for link in list(self.links.values()):
                 link.adapter.set_alarm(reason)
+                self._update_interest(link)
 
     # -- the end --
 

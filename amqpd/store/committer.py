@@ -73,10 +73,10 @@ class Committer:
                 self._write_until_done(ops)
             except Exception as error:  # noqa: BLE001 - the edge of a thread: the loop is told, and stops the broker
                 self._failure = error
-                self._wake()
+                self.wake()
                 return
             self._completed = ticket
-            self._wake()
+            self.wake()
 
     def _write_until_done(self, ops: list[Op]) -> None:
         while True:
@@ -88,7 +88,7 @@ class Committer:
                 if not self.alarm:
                     logger.error("the disk is full (%s): publishers wait until there is room", error)
                     self.alarm = "low on disk"
-                    self._wake()
+                    self.wake()
                 with self._wanted:
                     if self._is_closing:
                         raise
@@ -99,7 +99,8 @@ class Committer:
                     self.alarm = ""
                 return
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Make ``wake_fd`` readable; from any thread."""
         try:
             os.write(self._wake_write_fd, b"\0")
         except BlockingIOError:

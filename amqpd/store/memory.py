@@ -13,6 +13,7 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self.tables: list[dict[bytes, bytes]] = [{} for _ in TABLES]
         self._completed = 0
+        self._fetched: list[tuple[int, list[bytes | None]]] = []
 
     def commit(self, ticket: int, ops: list[Op]) -> None:
         for table, key, value in ops:
@@ -38,11 +39,21 @@ class MemoryStore(Store):
     def read(self, table: int, key: bytes) -> bytes | None:
         return self.tables[table].get(key)
 
-    def scan(self, table: int, prefix: bytes, head_bytes: int = 0) -> Iterator[tuple[bytes, bytes]]:
+    def fetch(self, number: int, wanted: list[tuple[int, bytes]]) -> None:
+        self._fetched.append((number, [self.tables[table].get(key) for table, key in wanted]))
+
+    def fetched(self) -> list[tuple[int, list[bytes | None]]]:
+        fetched = self._fetched
+        self._fetched = []
+        return fetched
+
+    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         rows = self.tables[table]
-        for key in sorted(rows):
-            if key.startswith(prefix):
-                yield key, rows[key][: head_bytes or None]
+        for key in self.keys(table, prefix):
+            yield key, rows[key]
+
+    def keys(self, table: int, prefix: bytes) -> Iterator[bytes]:
+        return iter(sorted(key for key in self.tables[table] if key.startswith(prefix)))
 
     def close(self) -> None:
         """Nothing to release."""

@@ -40,6 +40,7 @@ class Queue:
         self.name = name
         self.queue_id = queue_id
         self.turn = turn
+        self.journal = turn.journal
         self.arguments = arguments
         self.durable = durable
         self.auto_delete = auto_delete
@@ -49,6 +50,8 @@ class Queue:
         self.consumers = Consumers()
         self.dirty = False
         self.deleted = False
+        self.enlisted = False
+        self.recovered_mark = 0  # positions up to it may have been delivered by an earlier run of the broker
         self.ready_count = 0
         self.unacked_count = 0
 
@@ -57,6 +60,12 @@ class Queue:
         if not self.dirty:
             self.dirty = True
             self.turn.dirty.append(self)
+
+    def enlist(self) -> None:
+        """Have this queue asked for what it adds to the open batch, and told when that is durable."""
+        if not self.enlisted:
+            self.enlisted = True
+            self.journal.enlist(self)
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
@@ -78,7 +87,7 @@ class Queue:
 
     @abstractmethod
     def hold_ticket(self) -> int:
-        """The ticket that must be durable before the head may be got; 0 when it may be now."""
+        """The ticket to wait for before the head may be got; 0 when it may be now."""
 
     @abstractmethod
     def get(self) -> Message | None:
@@ -107,6 +116,10 @@ class Queue:
     @abstractmethod
     def on_durable(self, durable: int) -> None:
         """The batch that this queue was in is on disk."""
+
+    @abstractmethod
+    def on_fetched(self, number: int, values: list[bytes | None]) -> None:
+        """What this queue asked ``Journal.fetch`` for."""
 
     @abstractmethod
     def stop(self) -> None:

@@ -1,46 +1,27 @@
 """The classic queue: ready messages in order, a window of them in memory, the rest in segments of the store.
 
-In order of position:  returned (a heap: requeued, so older than what follows) | ready | paged (on disk) | tail.
-``paged`` and ``tail`` are empty while the queue fits its window. Rules: docs/architecture.md, "Queues".
+In order of position:  returned (a heap: requeued, so older than what follows) | ready | the runs of the backlog (on
+disk, ``backlog.py``) | tail. The latter two are empty while the queue fits its window. Rules: docs/architecture.md,
+"Queues".
 """
 # HOT. Enqueue and deliver are a deque append and popleft; all else happens once a batch or beyond the window.
 # Bench: tests/bench, scenarios A, B, D, G.   Twin: tests/properties/model.py, a queue as a plain list.
 
 from __future__ import annotations
 
-import bisect
 import heapq
-import logging
 from collections import deque
 
 from amqpd import limits
 from amqpd.broker.fields import Table
 from amqpd.broker.message import Message
 from amqpd.broker.owner import Owner
-from amqpd.broker.ports import ACKS, CLEAR, SCRATCH, SEGMENTS, STATES, Op
+from amqpd.broker.ports import ACKS, CLEAR, NEXT, QUARANTINE, SCRATCH, SEGMENTS, STATES, Op
+from amqpd.broker.queues.backlog import Backlog, Run
 from amqpd.broker.queues.base import Queue
-from amqpd.broker.queues.segments import (
-    CorruptSegment,
-    Record,
-    Segment,
-    SegmentWriter,
-    acks_value,
-    queue_key,
-    read_segment,
-    segment_key,
-)
+from amqpd.broker.queues.segments import Segment, SegmentWriter, queue_key
+from amqpd.broker.records import seal
 from amqpd.broker.turn import Turn
-
-logger = logging.getLogger("amqpd.queues")
-
-
-class Run:
-    """The ready messages of ``segment`` from position ``first`` on, none of which is in memory."""
-
-    def __init__(self, segment: Segment, first: int, count: int) -> None:
-        self.segment = segment
-        self.first = first
-        self.count = count
 
 
 class ClassicQueue(Queue):
@@ -59,24 +40,19 @@ class ClassicQueue(Queue):
         window_bytes: int,
     ) -> None:
         super().__init__(name, queue_id, turn, arguments, durable=durable, auto_delete=auto_delete, owner=owner)
-        self.journal = turn.journal
         self.window_bytes = window_bytes
+        self.backlog = Backlog(self, window_bytes // 4)
         self.ready: deque[Message] = deque()
         self.returned: list[tuple[int, Message]] = []
-        self.paged: deque[Run] = deque()
         self.tail: deque[Message] = deque()
         self.paging = False  # beyond the window: new messages go to the tail, and to disk
         self.memory_bytes = 0  # of `ready` and `tail`
         self.next_position = 1
         self.fresh: list[Message] = []  # for the open batch
-        self.changed: list[Segment] = []  # with acks for the open batch
-        self.enlisted = False
-        self.has_scratch = False  # transient messages were paged out
         self.delivered = 0  # the highest position that was delivered
         self.delivered_mark = 0  # stored messages up to here may be delivered: a crash brings them back as redelivered
         self.asked_mark = 0
         self.asked_ticket = 0
-        self.recovered_mark = 0  # of the broker's run before this one
 
     # -- in --
 
@@ -94,7 +70,7 @@ class ClassicQueue(Queue):
         if message.stored or self.paging:
             self.journal.pending_bytes += size
             self.fresh.append(message)
-            self._enlist()
+            self.enlist()
         if not self.dirty:
             self.mark_dirty()
 
@@ -129,6 +105,8 @@ class ClassicQueue(Queue):
             if consumer.no_ack:
                 self.settle(message)
             budget -= 1
+        if self.paging and consumers.ring:
+            self.backlog.read_ahead()
         self._ask_ahead()
         return budget == 0
 
@@ -140,7 +118,9 @@ class ClassicQueue(Queue):
 
     def hold_ticket(self) -> int:
         message = self._head()
-        return 0 if message is None or self._may_deliver(message) else self.asked_ticket
+        if message is None:
+            return 0 if self.backlog.is_empty() else NEXT
+        return 0 if self._may_deliver(message) else self.asked_ticket
 
     def get(self) -> Message | None:
         message = self._head()
@@ -153,7 +133,7 @@ class ClassicQueue(Queue):
         if self.returned:  # what was delivered before is older than all that was not
             return self.returned[0][1]
         if not self.ready and self.paging:
-            self._load()
+            self._refill()
         return self.ready[0] if self.ready else None
 
     def _take(self, message: Message) -> None:
@@ -177,8 +157,12 @@ class ClassicQueue(Queue):
 
     def _ask_mark(self, position: int) -> None:
         self.asked_mark = position + limits.DELIVERED_AHEAD
-        self.asked_ticket = self.journal.put(STATES, queue_key(self.queue_id), self.asked_mark.to_bytes(8, "big"))
-        self._enlist()
+        self.asked_ticket = self._put_mark(self.asked_mark)
+        self.enlist()
+
+    def _put_mark(self, position: int) -> int:
+        key = queue_key(self.queue_id)
+        return self.journal.put(STATES, key, seal(key, position.to_bytes(8, "big")))
 
     def settle(self, message: Message) -> None:
         self.unacked_count -= 1
@@ -189,32 +173,17 @@ class ClassicQueue(Queue):
         message.consumer = None
         segment = message.segment
         if segment is not None:
-            self._settle_in(segment, message.position)
-
-    def _settle_in(self, segment: Segment, position: int) -> None:
-        segment.settle(position)
-        if not segment.changed:
-            segment.changed = True
-            self.changed.append(segment)
-            self._enlist()
+            self.backlog.settle(segment, message.position)
 
     def purge(self) -> int:
         count = self.ready_count
-        cache: dict[Segment, list[Record]] = {}
-        for run in self.paged:
-            if run.count == run.segment.live:
-                run.segment.live = 1
-                self._settle_in(run.segment, run.first)
-            else:
-                for message in self._read(run, cache):
-                    self._forget(message)
-        self.paged.clear()
         for message in self.ready:
             self._forget(message)
         for message in self.tail:
             self._forget(message)
         for _, message in self.returned:
             self._forget(message)
+        self.backlog.drop()
         self.ready.clear()
         self.tail.clear()
         self.returned = []
@@ -226,25 +195,19 @@ class ClassicQueue(Queue):
     def on_deleted(self) -> None:
         self.deleted = True
         if self.on_disk:
-            for table in (SEGMENTS, ACKS, STATES):
+            for table in (SEGMENTS, ACKS, STATES, QUARANTINE):
                 self.journal.delete(CLEAR | table, queue_key(self.queue_id))
-        if self.has_scratch:
+        if self.backlog.has_scratch:
             self.journal.delete(CLEAR | SCRATCH, queue_key(self.queue_id))
         self.ready.clear()
         self.tail.clear()
-        self.paged.clear()
+        self.backlog.clear()
         self.returned = []
         self.fresh = []
-        self.changed = []
         self.paging = False
         self.memory_bytes = self.ready_count = 0
 
     # -- the store --
-
-    def _enlist(self) -> None:
-        if not self.enlisted:
-            self.enlisted = True
-            self.journal.enlist(self)
 
     def seal(self, ops: list[Op], ticket: int) -> None:
         self.enlisted = False
@@ -255,11 +218,7 @@ class ClassicQueue(Queue):
             self.fresh = []
             self._seal_fresh([message for message in fresh if message.stored and not message.settled], ops, ticket)
             self._seal_fresh([message for message in fresh if not message.stored and not message.settled], ops, ticket)
-        if self.changed:
-            changed = self.changed
-            self.changed = []
-            for segment in changed:
-                self._seal_acks(segment, ops)
+        self.backlog.seal(ops)
 
     def _seal_fresh(self, fresh: list[Message], ops: list[Op], ticket: int) -> None:
         """Segments of messages of one kind, as many as their size asks for."""
@@ -276,22 +235,12 @@ class ClassicQueue(Queue):
             self._seal_segment(writer, members, ops, ticket)
 
     def _seal_segment(self, writer: SegmentWriter, members: list[Message], ops: list[Op], ticket: int) -> None:
-        scratch = not members[0].stored
-        self.has_scratch = self.has_scratch or scratch
-        segment = Segment(members[0].position, members[-1].position, len(members), ticket, scratch)
+        segment = writer.segment(ticket, not members[0].stored)
         for message in members:
             message.segment = segment
-        ops.append((SCRATCH if scratch else SEGMENTS, segment_key(self.queue_id, segment.first), writer.value()))
-
-    def _seal_acks(self, segment: Segment, ops: list[Op]) -> None:
-        segment.changed = False
-        key = segment_key(self.queue_id, segment.first)
-        if segment.live == 0:
-            ops.append((SCRATCH if segment.scratch else SEGMENTS, key, None))
-            if segment.settled is not None and not segment.scratch:
-                ops.append((ACKS, key, None))
-        elif segment.settled is not None and not segment.scratch:
-            ops.append((ACKS, key, acks_value(segment.settled)))
+        self.backlog.add(segment)
+        key = segment.key(self.queue_id)
+        ops.append((SCRATCH if segment.scratch else SEGMENTS, key, writer.value(key)))
 
     def on_durable(self, durable: int) -> None:
         if self.asked_mark > self.delivered_mark and self.asked_ticket <= durable:
@@ -299,10 +248,16 @@ class ClassicQueue(Queue):
             self.mark_dirty()
         if self.paging:
             self._page_out(durable)
+            self.mark_dirty()
+        self.backlog.on_durable()
+
+    def on_fetched(self, number: int, values: list[bytes | None]) -> None:
+        if not self.deleted:
+            self.backlog.on_fetched(number, values)
 
     def stop(self) -> None:
         if self.on_disk and self.asked_mark > 0:
-            self.journal.put(STATES, queue_key(self.queue_id), self.delivered.to_bytes(8, "big"))
+            self._put_mark(self.delivered)
 
     # -- beyond the window --
 
@@ -325,87 +280,49 @@ class ClassicQueue(Queue):
             self.fresh = merged
             for message in unsealed:
                 self.journal.pending_bytes += len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
-            self._enlist()
+            self.enlist()
         self._page_out(self.journal.durable)
 
     def _page_out(self, durable: int) -> None:
         """Forget what is on disk at the front of the tail."""
         tail = self.tail
         while tail:
-            segment = tail[0].segment
-            if segment is None or segment.ticket > durable:
+            message = tail[0]
+            segment = message.segment
+            if segment is None:
                 return
-            run = Run(segment, tail[0].position, 0)
-            while tail and tail[0].segment is segment:
+            segment = segment.current()
+            if segment.ticket > durable:
+                return
+            run = Run(segment, message.position, 0)
+            while tail and _is_in(tail[0], segment):
                 self.memory_bytes -= len(tail.popleft().content) + limits.MESSAGE_OVERHEAD_BYTES
                 run.count += 1
-            self.paged.append(run)
+            self.backlog.add_run(run)
 
-    def _load(self) -> None:
-        """Bring the next runs, up to a quarter of the window, back to ``ready``, which is empty."""
-        loaded = 0
-        cache: dict[Segment, list[Record]] = {}
-        while self.paged and loaded < self.window_bytes // 4:
-            for message in self._read(self.paged.popleft(), cache):
-                self.ready.append(message)
-                loaded += len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
-        self.memory_bytes += loaded
-        if not self.paged:
+    def _refill(self) -> None:
+        """Fill ``ready``, which is empty, from the backlog, or from the tail when nothing is left there."""
+        for message in self.backlog.next_messages():
+            self.ready.append(message)
+            self.memory_bytes += len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
+        if not self.ready and self.backlog.is_empty():
             self.ready.extend(self.tail)
             self.tail.clear()
             self.paging = False
 
-    def _read(self, run: Run, cache: dict[Segment, list[Record]]) -> list[Message]:
-        """The messages of ``run``; ``cache`` has the segments that were read for its neighbours.
-
-        What cannot be read is reported, left where it is, and never delivered.
-        """
-        segment = run.segment
-        messages: list[Message] = []
-        records = cache.get(segment)
-        if records is None:
-            records = self._read_records(segment, run.count)
-            cache[segment] = records
-        if not records:
-            self.ready_count -= run.count
-            return messages
-        index = bisect.bisect_left(records, run.first, key=_record_position)
-        while len(messages) < run.count:
-            position, channel, address, content = records[index]
-            index += 1
-            if not segment.is_settled(position):
-                message = Message(content, address, channel, self, not segment.scratch)
-                message.position = position
-                message.segment = segment
-                message.redelivered = position <= self.recovered_mark
-                messages.append(message)
-        return messages
-
-    def _read_records(self, segment: Segment, count: int) -> list[Record]:
-        table = SCRATCH if segment.scratch else SEGMENTS
-        try:
-            value = self.journal.store.read(table, segment_key(self.queue_id, segment.first))
-            if value is None:
-                raise CorruptSegment(f"the segment at position {segment.first} is missing")
-            return read_segment(value)
-        except CorruptSegment as error:
-            logger.error("queue %r: %s: %d messages are lost to this queue, their bytes kept", self.name, error, count)
-            return []
-
     def restore(self, segments: list[Segment], delivered_mark: int, last_key: int) -> None:
-        """What recovery found: nothing is read, all is paged out. ``last_key``: the highest position in any key."""
+        """What recovery found. ``last_key``: the highest position in any key."""
         self.recovered_mark = self.delivered_mark = self.asked_mark = self.delivered = delivered_mark
         self.next_position = max(delivered_mark, last_key) + 1
+        self.backlog.restore(segments)
         for segment in segments:
-            self.paged.append(Run(segment, segment.first, segment.live))
             self.ready_count += segment.live
-            self.next_position = max(self.next_position, segment.last + 1)
-        self.paging = len(self.paged) > 0
+        self.paging = len(segments) > 0
+
+
+def _is_in(message: Message, segment: Segment) -> bool:
+    return message.segment is not None and message.segment.current() is segment
 
 
 def _position(message: Message) -> int:
     return message.position
-
-
-def _record_position(record: Record) -> int:
-    return record[0]

@@ -1,13 +1,14 @@
 """Segments: the messages that one batch adds to one queue, as one value of the store, and what of it is settled.
 
-Layout, big endian:
+Layout, big endian. The key says all that a start needs to know, so that it need not touch the messages:
 
-    4 magic and version | 4 CRC-32 of all that follows | front | records
-    front:  8 first position | 8 last position | 4 count | 4 CRC-32 of these three
+    key:    4 queue id | 8 first position | 8 last position | 4 count | 4 size of the value | 4 CRC-32 of these
+    value:  4 magic and version | 4 CRC-32 of all that follows | 32 key | records
     record: 4 position - first | 4 channel | 4 size of the address | 4 size of the content | address | content
 
-Settled positions of a segment are a bit map in the table of acks (bit 0 of byte 0: the first position) behind a CRC-32
-of its own.
+A value names itself, so that it is found again where the tree that led to it is damaged (``store/salvage.py``).
+Settled positions of a segment are a bit map in the table of acks (bit 0 of byte 0: the first position), sealed as
+records are.
 """
 # HOT. Every persistent message passes `SegmentWriter.add` once and `Segment.settle` at most once.
 # Bench: tests/bench, scenarios D and D-only.
@@ -17,11 +18,12 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be
 from mypy_extensions import i32, i64
 
-SEGMENT_MAGIC: Final = 0x53454701  # "SEG", 1
-SEGMENT_HEADER_BYTES: Final = 32
+SEGMENT_MAGIC: Final = 0x53454702  # "SEG", 2
+SEGMENT_KEY_BYTES: Final = 32
+SEGMENT_HEADER_BYTES: Final = 40
 RECORD_HEADER_BYTES: Final = 16
 
 Record = tuple[int, int, bytes, bytes]  # position, channel, address, content
@@ -36,29 +38,81 @@ def queue_key(queue_id: int) -> bytes:
     return queue_id.to_bytes(4, "big")
 
 
-def segment_key(queue_id: int, first: int) -> bytes:
-    """The key of the segment that begins at position ``first``."""
+def segment_key(queue_id: int, first: int, last: int, count: int, size: int) -> bytes:
+    """The key of a segment: ``count`` messages at positions ``first`` to ``last``, ``size`` bytes in all."""
+    front = (
+        queue_id.to_bytes(4, "big")
+        + first.to_bytes(8, "big")
+        + last.to_bytes(8, "big")
+        + count.to_bytes(4, "big")
+        + size.to_bytes(4, "big")
+    )
+    return front + zlib.crc32(front).to_bytes(4, "big")
+
+
+def read_segment_key(key: bytes) -> tuple[int, int, int, int, int]:
+    """What ``segment_key`` was given. Raises CorruptSegment."""
+    if len(key) != SEGMENT_KEY_BYTES or zlib.crc32(key[:28]) != int.from_bytes(key[28:], "big"):
+        raise CorruptSegment(f"the key {key.hex()} of a segment is damaged")
+    queue_id = int.from_bytes(key[:4], "big")
+    first, last = read_i64_be(key, 4), read_i64_be(key, 12)
+    return queue_id, first, last, int.from_bytes(key[20:24], "big"), int.from_bytes(key[24:28], "big")
+
+
+def acks_key(queue_id: int, first: int) -> bytes:
+    """The key of the acks of the segment that begins at position ``first``."""
     return queue_id.to_bytes(4, "big") + first.to_bytes(8, "big")
 
 
 class Segment:
     """A segment as its queue knows it: where it lies and how much of it is still wanted.
 
-    ``ticket``: of the batch that writes it; 0 once recovered. ``live``: records not settled. ``changed``: settled some
-    since
-    the acks were last written.
+    ``ticket``: of the batch that writes it; 0 once recovered. ``count`` records, ``live`` of them not settled.
+    ``size``: bytes of the value. ``changed``: settled some since the acks were last written. ``sparse``: more than half
+    is settled. ``successor``: where compaction moved what was live. ``fixed``: compaction leaves it alone. ``damaged``:
+    it cannot be read.
     """
 
-    __slots__ = ("changed", "first", "last", "live", "scratch", "settled", "ticket")
+    __slots__ = (
+        "changed",
+        "count",
+        "damaged",
+        "first",
+        "fixed",
+        "last",
+        "live",
+        "scratch",
+        "settled",
+        "size",
+        "sparse",
+        "successor",
+        "ticket",
+    )
 
-    def __init__(self, first: int, last: int, live: int, ticket: int, scratch: bool) -> None:
+    def __init__(self, first: int, last: int, count: int, size: int, ticket: int, scratch: bool) -> None:
         self.first = first
         self.last = last
-        self.live = live
+        self.count = count
+        self.live = count
+        self.size = size
         self.ticket = ticket
         self.scratch = scratch
         self.settled: bytearray | None = None
         self.changed = False
+        self.sparse = False
+        self.fixed = False
+        self.damaged = False
+        self.successor: Segment | None = None
+
+    def key(self, queue_id: int) -> bytes:
+        return segment_key(queue_id, self.first, self.last, self.count, self.size)
+
+    def current(self) -> Segment:
+        """Itself, or where compaction moved what was live in it."""
+        segment = self
+        while segment.successor is not None:
+            segment = segment.successor
+        return segment
 
     def settle(self, position: int) -> None:
         """``position`` is wanted no more."""
@@ -102,35 +156,38 @@ class SegmentWriter:
         self.count += 1
 
     def size(self) -> int:
-        return len(self.records)
+        """Bytes of the value so far."""
+        return SEGMENT_HEADER_BYTES + len(self.records)
 
-    def value(self) -> bytes:
-        head = BytesWriter()
-        write_i64_be(head, self.first)
-        write_i64_be(head, self.last)
-        write_i32_be(head, i32(self.count))
-        front = head.getvalue()
-        rest = front + zlib.crc32(front).to_bytes(4, "big") + self.records.getvalue()
-        return SEGMENT_MAGIC.to_bytes(4, "big") + zlib.crc32(rest).to_bytes(4, "big") + rest
+    def segment(self, ticket: int, scratch: bool) -> Segment:
+        """What was collected, as the queue will know it."""
+        return Segment(self.first, self.last, self.count, self.size(), ticket, scratch)
+
+    def value(self, key: bytes) -> bytes:
+        records = self.records.getvalue()
+        checksum = zlib.crc32(records, zlib.crc32(key))
+        return SEGMENT_MAGIC.to_bytes(4, "big") + checksum.to_bytes(4, "big") + key + records
 
 
-def read_segment_header(value: bytes) -> tuple[int, int, int]:
-    """First position, last position and count, without a look at the records.
-
-    Raises CorruptSegment when ``value`` is too short or of no known version.
-    """
+def check_segment(key: bytes, value: bytes | None) -> None:
+    """Raises CorruptSegment when ``value`` is not what was written under ``key``."""
+    _, first, last, _, size = read_segment_key(key)
+    name = f"segment {first}-{last}"
+    if value is None:
+        raise CorruptSegment(f"{name} is missing")
     if len(value) < SEGMENT_HEADER_BYTES or read_i32_be(value, 0) != SEGMENT_MAGIC:
-        raise CorruptSegment("not a segment of a known version")
-    if zlib.crc32(value[8:28]) != int.from_bytes(value[28:32], "big"):
-        raise CorruptSegment("the checksum of a segment's front does not hold")
-    return read_i64_be(value, 8), read_i64_be(value, 16), read_i32_be(value, 24)
+        raise CorruptSegment(f"{name} is no segment of a known version")
+    if len(value) != size or zlib.crc32(memoryview(value)[8:]) != int.from_bytes(value[4:8], "big"):
+        raise CorruptSegment(f"the checksum of {name} does not hold")
+    if value[8:SEGMENT_HEADER_BYTES] != key:
+        raise CorruptSegment(f"{name} lies under another one's key")
 
 
-def read_segment(value: bytes) -> list[Record]:
-    """All records, in order of their positions. Raises CorruptSegment when the checksum does not hold."""
-    first, _, count = read_segment_header(value)
-    if zlib.crc32(value[8:]) != int.from_bytes(value[4:8], "big"):
-        raise CorruptSegment(f"the checksum of the segment at position {first} does not hold")
+def read_segment(key: bytes, value: bytes | None) -> list[Record]:
+    """All records, in order of their positions. Raises CorruptSegment."""
+    check_segment(key, value)
+    assert value is not None
+    _, first, _, count, _ = read_segment_key(key)
     records: list[Record] = []
     p: i64 = SEGMENT_HEADER_BYTES
     for _n in range(count):
@@ -143,17 +200,8 @@ def read_segment(value: bytes) -> list[Record]:
     return records
 
 
-def acks_value(settled: bytearray) -> bytes:
-    """The value that holds a bit map of settled positions."""
-    bits = bytes(settled)
-    return zlib.crc32(bits).to_bytes(4, "big") + bits
-
-
-def read_acks(value: bytes) -> bytearray:
-    """The bit map of settled positions. Raises CorruptSegment."""
-    bits = value[4:]
-    if not bits:
-        raise CorruptSegment("an ack map is empty")
-    if zlib.crc32(bits) != int.from_bytes(value[:4], "big"):
-        raise CorruptSegment("the checksum of an ack map does not hold")
-    return bytearray(bits)
+def copy_live(segment: Segment, key: bytes, value: bytes | None, writer: SegmentWriter) -> None:
+    """Add the records of ``value`` that are not settled to ``writer``. Raises CorruptSegment."""
+    for position, channel, address, content in read_segment(key, value):
+        if not segment.is_settled(position):
+            writer.add(position, channel, address, content)
