@@ -1,0 +1,107 @@
+"""The recorder: what it notes leads from the snapshot to what is there, and LMDB's promises hold on what it allows."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from amqpd.broker.ports import BINDINGS, META, QUEUES, SEGMENTS
+from amqpd.store.lmdb_store import LmdbStore
+from tests.durability.disk import shim
+from tests.durability.disk.fate import Fate
+from tests.durability.disk.history import History
+from tests.durability.disk.image import Disk
+from tests.durability.disk.log import HEAD, Kind, Log, LogFull, NotRecorded, Record
+from tests.server.serving import ROOT
+
+pytestmark = pytest.mark.skipif(bool(shim.why_not()), reason=shim.why_not() or "it can be built")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shim.build(tmp_path_factory.mktemp("shim"))
+
+
+def run(built: Path, log: Log, root: Path, *command: str) -> int:
+    environ = {**os.environ, **shim.environ(built, log.path, root, "scratch")}
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environ, timeout=30, check=False).returncode
+
+
+def contents(directory: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(directory.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_record_leads_to_what_is_there(built: Path, tmp_path: Path, seed: int) -> None:
+    base, work = tmp_path / "base", tmp_path / "work"
+    base.mkdir()
+    (base / "a").write_bytes(b"was there")
+    (base / "b").write_bytes(b"was there, too" * 1000)
+    shutil.copytree(base, work)
+    with Log(tmp_path / "log") as log:
+        assert run(built, log, work, "-m", "tests.durability.disk.doer", str(work), str(seed), "300") == 0
+        history = History(base, log.records(), "scratch")
+    disk = Disk(history, tmp_path / "settled")
+    disk.image(tmp_path / "kept", Fate.KEPT, Random(seed))
+    assert contents(tmp_path / "kept") == contents(work)
+    disk.image(tmp_path / "lost", Fate.LOST, Random(seed))
+    assert contents(tmp_path / "lost") != contents(work)
+
+
+def records_of(built: Path, directory: Path, script: str, *, kill_behind: int = 0) -> tuple[int, list[Record]]:
+    work = directory / "work"
+    work.mkdir()
+    with Log(directory / "log") as log:
+        if kill_behind:
+            log.kill_behind(kill_behind)
+        return run(built, log, work, "-c", f"import os; os.chdir({str(work)!r}); {script}"), log.records()
+
+
+def test_descriptors_with_o_dsync_write_through(built: Path, tmp_path: Path) -> None:
+    script = "fd = os.open('a', os.O_CREAT | os.O_WRONLY | os.O_DSYNC); os.write(fd, b'abc')"
+    _, records = records_of(built, tmp_path, script)
+    assert [(each.kind, each.flags, each.payload) for each in records if each.kind == Kind.WRITE] == [
+        (Kind.WRITE, 2, b"abc")
+    ]
+
+
+def test_what_is_mapped_for_writing_is_known_to_be(built: Path, tmp_path: Path) -> None:
+    script = "import mmap; fd = os.open('a', os.O_CREAT | os.O_RDWR); os.ftruncate(fd, 9); mmap.mmap(fd, 9)"
+    _, records = records_of(built, tmp_path, script)
+    assert Kind.MAPPED in [each.kind for each in records]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2, b""), (3, b"x"), (4, b"x"), (5, b"xy")])
+def test_killed_behind_a_record(built: Path, tmp_path: Path, count: int, expected: bytes) -> None:
+    """A file made, and two writes, of which each is two records: it begins, and it has returned."""
+    script = "fd = os.open('a', os.O_CREAT | os.O_WRONLY); os.write(fd, b'x'); os.write(fd, b'y')"
+    code, records = records_of(built, tmp_path, script, kill_behind=count)
+    assert (code, len(records)) == (-signal.SIGKILL, count)
+    assert (tmp_path / "work" / "a").read_bytes() == expected
+
+
+def test_a_full_log_kills(built: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    with Log(tmp_path / "log", HEAD.size + 1000) as log:
+        code = run(built, log, work, "-c", f"open({str(work / 'a')!r}, 'wb').write(bytes(2000))")
+        assert code == -signal.SIGKILL
+        with pytest.raises(LogFull):
+            log.records()
+
+
+def test_a_process_that_is_not_recorded_is_noticed(tmp_path: Path) -> None:
+    with Log(tmp_path / "log") as log, pytest.raises(NotRecorded):
+        log.records()
+
+
+# -- LMDB on such a disk: the store alone, with one batch a commit --
