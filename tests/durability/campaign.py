@@ -96,6 +96,7 @@ class Campaign:
         self.ledger: Ledger = self.workload.ledger
         self.runs = 0
         self.clean_stops = 0
+        self.last_log = ""  # of the run that ended last
 
     # -- runs --
 
@@ -181,7 +182,7 @@ class Campaign:
             act(run)
 
     def _note_end(self, run: Run, code: int, exit_codes: tuple[int, ...]) -> None:
-        log = run.log()
+        self.last_log = log = run.log()
         if "Traceback" in log:
             self.ledger.violated("broker failed", f"a traceback in {run.log_path}\n{log[-2000:]}")
         elif code not in exit_codes:

@@ -1,0 +1,98 @@
+"""The broker kills itself at a named point of commit, recovery, compaction, read or stop (``lab_broker.py``)."""
+
+import math
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from tests.durability.campaign import Campaign, Run
+from tests.durability.faults.base import Fault
+from tests.durability.lab_broker import DIED, POINTS
+
+CYCLES_ENOUGH: Final = 200  # a point that was never hit in so many cycles is no point
+SMALL_MAP_BYTES: Final = 1 << 20
+SMALL_WINDOW_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where to die, and the setting in which it comes so far. ``times_max``: how often it may pass before."""
+
+    point: str
+    times_max: int
+    is_stop: bool = False
+    has_small_map: bool = False
+    has_small_window: bool = False
+
+
+PLANS: Final = (
+    Plan("opening", 2),
+    Plan("opened", 2),
+    Plan("scanning", 60),
+    Plan("before-begin", 100),
+    Plan("in-transaction", 600),
+    Plan("before-commit", 100),
+    Plan("after-commit", 100),
+    Plan("growing", 4, has_small_map=True),
+    Plan("grown", 4, has_small_map=True),
+    Plan("compacting", 4, has_small_window=True),
+    Plan("compacted", 4, has_small_window=True),
+    Plan("reading-back", 40, has_small_window=True),
+    Plan("last-batch", 2, is_stop=True),
+    Plan("last-committed", 2, is_stop=True),
+    Plan("closing", 2, is_stop=True),
+)
+
+
+class FailPoints(Fault):
+    """See the module."""
+
+    name = "fail-point"
+    weight = 3
+
+    def __init__(self, plans: tuple[Plan, ...] = PLANS) -> None:
+        self.plans = plans
+        self.tried: Counter[str] = Counter()
+        self.hit: Counter[str] = Counter()
+
+    def cycle(self, campaign: Campaign) -> None:
+        fewest = min(self.tried[plan.point] for plan in self.plans)
+        plan = campaign.random.choice([plan for plan in self.plans if self.tried[plan.point] == fewest])
+        times = int(
+            math.exp(campaign.random.uniform(0.0, math.log(plan.times_max + 1)))
+        )  # small ones as often as large
+        self.run(campaign, plan, times)
+
+    def run(self, campaign: Campaign, plan: Plan, times: int) -> None:
+        """Die at the ``times``-th time, or be killed after a while."""
+        launch = campaign.launch()
+        launch.module = "tests.durability.lab_broker"
+        launch.environ["LAB_POINT"] = f"{plan.point}:{times}"
+        if plan.has_small_map:
+            launch.environ["LAB_MAP_BYTES"] = str(SMALL_MAP_BYTES)
+        if plan.has_small_window:
+            launch.environ["AMQPD_QUEUE_WINDOW_BYTES"] = str(SMALL_WINDOW_BYTES)
+        self.tried[plan.point] += 1
+        campaign.run(stop if plan.is_stop else wait, launch=launch, may_die=True)
+        self.hit[plan.point] += f"{DIED}{plan.point}" in campaign.last_log
+
+    def notes(self) -> list[str]:
+        return [f"{point:<16}{count:>6} times, {self.hit[point]:>6} hit" for point, count in self.tried.items()]
+
+    def complaint(self, cycles: int) -> str:
+        never = [plan.point for plan in self.plans if not self.hit[plan.point]]
+        return f"never hit: {', '.join(never)}" if never and cycles >= CYCLES_ENOUGH else ""
+
+
+def wait(run: Run) -> None:
+    if not run.load_for(run.campaign.load_s):
+        run.kill()
+
+
+def stop(run: Run) -> None:
+    if not run.load_for(run.campaign.random.uniform(0.1, 1.0) * run.campaign.load_s):
+        run.signal(signal.SIGTERM)
+
+
+assert {plan.point for plan in PLANS} <= set(POINTS)
