@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
@@ -16,6 +16,8 @@ from amqpd.broker.ids import RandomIds
 from amqpd.broker.ports import Store, StoreFailed
 from amqpd.clock import SystemClock
 from amqpd.protocols.amqp091.handshake import Tuning
+from amqpd.server import resources
+from amqpd.server.alarms import Resource
 from amqpd.server.lifecycle import Server
 from amqpd.server.listeners import listen
 from amqpd.settings import Settings
@@ -26,6 +28,12 @@ logger = logging.getLogger("amqpd")
 
 
 PATIENCE_S = 0.001  # of the pump in a process of its own; a signal or timer may come that much later
+
+PROMISES = {  # durability -> what a confirm is worth, in the ready line
+    "fsync": "data in {data_dir}, confirmed messages survive a power cut",
+    "write": "data in {data_dir}, confirmed messages survive a killed amqpd, not a power cut",
+    "memory": "in memory, nothing survives a stop",
+}
 
 
 class StartError(Exception):
@@ -51,6 +59,7 @@ def run(settings: Settings) -> int:
         SystemClock(),
         max_connections=settings.max_connections,
         patience_s=PATIENCE_S,
+        resources=list(_resources(settings)),
     )
     return anyio.run(_serve, server, settings, backend=settings.backend)
 
@@ -80,10 +89,10 @@ def _listen(settings: Settings) -> list[socket.socket]:
 
 
 def _open_store(settings: Settings) -> Store:
-    if settings.memory:
+    if settings.durability == "memory":
         return MemoryStore()
     try:
-        return LmdbStore(Path(settings.data_dir))
+        return LmdbStore(Path(settings.data_dir), durability=settings.durability)
     except DataDirectoryError as error:
         raise StartError(str(error)) from error
 
@@ -96,6 +105,30 @@ def _tuning(settings: Settings) -> Tuning:
         max_message_size=settings.max_message_size_bytes,
         handshake_timeout_s=settings.handshake_timeout_s,
     )
+
+
+def _resources(settings: Settings) -> Iterator[Resource]:
+    """What publishers have to wait for when it runs short."""
+    if settings.memory_high_watermark > 0:
+        there_is = resources.memory_bytes()
+        yield Resource(
+            name="memory",
+            limit_bytes=int(there_is * settings.memory_high_watermark),
+            is_ceiling=True,
+            measure=resources.used_memory_bytes,
+            setting=f"memory_high_watermark {settings.memory_high_watermark:g} of {there_is / 1e6:,.0f} MB",
+            advice="let consumers catch up, lower queue_window_bytes, or give the broker more memory",
+            relieve=resources.release_free_memory,
+        )
+    if settings.disk_free_limit_bytes > 0 and settings.durability != "memory":
+        yield Resource(
+            name="disk",
+            limit_bytes=settings.disk_free_limit_bytes,
+            is_ceiling=False,
+            measure=lambda: resources.free_disk_bytes(settings.data_dir),
+            setting="disk_free_limit_bytes",
+            advice=f"make room on the disk of {settings.data_dir}",
+        )
 
 
 async def _serve(server: Server, settings: Settings) -> int:
@@ -127,8 +160,8 @@ async def _stop_on_signal(signals: AsyncIterator[signal.Signals], serving: anyio
 
 def _say_ready(server: Server, settings: Settings) -> None:
     urls = " ".join(f"amqp://{_url_host(name)}:{port}/" for name, port in _addresses(server))
-    where = "in memory, nothing survives a stop" if settings.memory else f"data in {settings.data_dir}"
-    print(f"amqpd {__version__} ready: {urls} ({where})", flush=True)  # noqa: T201 - the one line on standard output
+    promise = PROMISES[settings.durability].format(data_dir=settings.data_dir)
+    print(f"amqpd {__version__} ready: {urls} ({promise})", flush=True)  # noqa: T201 - the one line on standard output
 
 
 def _addresses(server: Server) -> list[tuple[str, int]]:

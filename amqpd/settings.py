@@ -33,7 +33,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 5672
     data_dir: Path = Path("amqpd-data")
-    memory: bool = False
+    durability: Literal["fsync", "write", "memory"] = "fsync"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     max_connections: int = 10000
@@ -43,11 +43,13 @@ class Settings:
     max_message_size_bytes: int = 134217728
     handshake_timeout_s: float = 10.0
     queue_window_bytes: int = 8 * 1024 * 1024
+    memory_high_watermark: float = 0.6  # as RabbitMQ 4
+    disk_free_limit_bytes: int = 50_000_000  # as RabbitMQ
     backend: Literal["asyncio", "trio"] = "asyncio"
 
     def __post_init__(self) -> None:
-        for name in RULES:
-            _checked(name, name, getattr(self, name))
+        for field in fields(self):
+            _checked(field.name, field.name, getattr(self, field.name))
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ def load_settings(flags: Mapping[str, object], environ: Mapping[str, str], confi
     from_environ = _read_environ(environ)
     path = config_file or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     from_file = _read_file(path) if path else {}
-    return Settings(**{**from_file, **from_environ, **from_flags})
+    return Settings(**_merge(from_file, from_environ, from_flags))
 
 
 def load_process_settings(flags: Mapping[str, object], config_file: Path | None = None) -> Settings:
@@ -185,8 +187,12 @@ RULES: Final[Mapping[str, Rule]] = {
         _check_path,
         flag=True,
     ),
+    "durability": _choice(
+        ("fsync", "write", "memory"),
+        "What a confirm promises: it survives a power cut, a killed broker, or nothing.",
+    ),
     "memory": Rule(
-        "Keep everything in memory and write nothing to disk: all is lost at exit.",
+        "Short for durability = memory: nothing is written to disk, all is lost at exit.",
         "true or false",
         _check_switch,
         _parse_switch,
@@ -205,13 +211,16 @@ RULES: Final[Mapping[str, Rule]] = {
     "queue_window_bytes": _whole(
         4096, 2**40, "Bytes of durable messages each queue keeps in memory; the rest is read back from disk."
     ),
+    "memory_high_watermark": _number(
+        0, 1, "Share of the memory there is above which publishers wait; 0 for no such alarm."
+    ),
+    "disk_free_limit_bytes": _whole(
+        0, 2**60, "Bytes free on the disk of data_dir below which publishers wait; 0 for no such alarm."
+    ),
     "backend": _choice(("asyncio", "trio"), "Event loop to run on."),
 }
 
-_DEFAULT_TEXTS: Final = {
-    field.name: str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
-    for field in fields(Settings)
-}
+_DEFAULT_TEXTS: Final = {field.name: str(field.default) for field in fields(Settings)} | {"memory": "false"}
 
 # Variables with our prefix that are no settings: the configuration file's path, the build's, and those of the tests.
 _OTHER_VARIABLES: Final = (CONFIG_VARIABLE, "AMQPD_PURE")
@@ -221,6 +230,30 @@ _TEST_VARIABLE_PREFIX: Final = "AMQPD_TEST_"
 # Sources.
 
 
+def _merge(*sources: Mapping[str, Any]) -> dict[str, Any]:
+    """What they say together, the strongest last. ``memory`` is another way to speak of ``durability``: true is
+    memory, and false takes back what a weaker source said so, in either way."""
+    merged: dict[str, Any] = {}
+    on_disk, in_memory = default_text("durability"), False
+    for values in sources:
+        merged |= values
+        if "durability" in values:
+            in_memory = values["durability"] == "memory"
+            on_disk = on_disk if in_memory else values["durability"]
+        in_memory = values.get("memory", in_memory)
+    merged.pop("memory", None)
+    return {**merged, "durability": "memory" if in_memory else on_disk}
+
+
+def _consistent(values: dict[str, Any], source_of: Callable[[str], str]) -> dict[str, Any]:
+    """``values`` of one source, if it does not say two things about ``durability``."""
+    memory, durability = values.get("memory"), values.get("durability")
+    if None not in (memory, durability) and memory != (durability == "memory"):
+        said = f"{source_of('durability')}: {_shown(durability)}"
+        raise SettingsError(f"{said} contradicts {source_of('memory')}: {str(memory).lower()}; leave one of them out")
+    return values
+
+
 def _read_flags(flags: Mapping[str, object]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in flags.items():
@@ -228,7 +261,7 @@ def _read_flags(flags: Mapping[str, object]) -> dict[str, Any]:
             raise SettingsError(f"{flag_name(name)}: unknown flag; {_nearest(flag_name(name), map(flag_name, RULES))}")
         if value is not None:
             values[name] = _checked(flag_name(name), name, value, is_text=isinstance(value, str))
-    return values
+    return _consistent(values, flag_name)
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -243,7 +276,7 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, Any]:
             values[names[variable]] = _checked(variable, names[variable], value, is_text=True)
         elif variable not in names and variable not in _OTHER_VARIABLES:
             raise SettingsError(f"{variable}: unknown variable; {_nearest(variable, (*names, *_OTHER_VARIABLES))}")
-    return values
+    return _consistent(values, variable_name)
 
 
 def _is_service_link(variable: str, value: str) -> bool:
@@ -257,7 +290,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         if name not in RULES:
             raise SettingsError(f"{path}: {name}: unknown setting; {_nearest(name, RULES)}")
         values[name] = _checked(f"{path}: {name}", name, value)
-    return values
+    return _consistent(values, lambda name: f"{path}: {name}")
 
 
 def _load_toml(path: Path) -> dict[str, object]:

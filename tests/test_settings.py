@@ -23,12 +23,14 @@ from amqpd.settings import (
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 
 FIELDS = [field.name for field in dataclasses.fields(Settings)]
+NAMES = list(RULES)  # the fields, and `memory`, which is another way to speak of durability
 
 # Setting -> three texts, none the default, as a variable would have them, and what each means.
 SAMPLES: dict[str, list[tuple[str, object]]] = {
     "host": [("0.0.0.0", "0.0.0.0"), ("::1", "::1"), ("a.example,::", "a.example,::")],
     "port": [("0", 0), ("5673", 5673), ("65535", 65535)],
     "data_dir": [("/a", Path("/a")), ("b/c", Path("b/c")), ("d", Path("d"))],
+    "durability": [("write", "write"), ("memory", "memory"), ("WRITE", "write")],
     "memory": [("true", True), ("false", False), ("on", True)],
     "log_level": [("debug", "debug"), ("WARNING", "warning"), ("error", "error")],
     "log_format": [("json", "json"), ("text", "text"), ("JSON", "json")],
@@ -39,6 +41,8 @@ SAMPLES: dict[str, list[tuple[str, object]]] = {
     "max_message_size_bytes": [("1", 1), ("1024", 1024), ("536870912", 536_870_912)],
     "handshake_timeout_s": [("0.5", 0.5), ("5", 5.0), ("3600", 3600.0)],
     "queue_window_bytes": [("4096", 4096), ("65536", 65536), ("1099511627776", 2**40)],
+    "memory_high_watermark": [("0.4", 0.4), ("0", 0.0), ("1", 1.0)],
+    "disk_free_limit_bytes": [("0", 0), ("1000000000", 10**9), ("1152921504606846976", 2**60)],
     "backend": [("trio", "trio"), ("asyncio", "asyncio"), ("Trio", "trio")],
 }
 
@@ -46,6 +50,7 @@ WRONG_TEXTS = {
     "host": ["", " ", "a,,b", "127.0.0.1:5672", "[::1]:5672", "a b", "amqp://a", "::g", "*"],
     "port": ["", "abc", "-1", "65536", "1.0", "1_0", " 1", "٣", "0x10", "9" * 5000],
     "data_dir": ["", "~no-such-person/data"],
+    "durability": ["", "none", "sync"],
     "memory": ["", "maybe", "2"],
     "log_level": ["", "verbose", "critical"],
     "log_format": ["xml"],
@@ -56,6 +61,8 @@ WRONG_TEXTS = {
     "max_message_size_bytes": ["0", "536870913"],
     "handshake_timeout_s": ["0", "-1", "nan", "inf", "3601", "soon"],
     "queue_window_bytes": ["4095", "1099511627777"],
+    "memory_high_watermark": ["60%", "-0.1", "1.1", "nan"],
+    "disk_free_limit_bytes": ["-1", "50MB", "1152921504606846977"],
     "backend": ["uvloop"],
 }
 
@@ -63,6 +70,7 @@ WRONG_TOML = {
     "host": ["1", "['::1']", "true", "''"],
     "port": ["'5672'", "true", "5672.0", "[]", "65536"],
     "data_dir": ["1", "''", '"a\\u0000b"'],
+    "durability": ["true", "'Fsync'"],
     "memory": ["'true'", "1"],
     "log_level": ["20", "'Info'", "[]"],
     "log_format": ["true"],
@@ -73,12 +81,16 @@ WRONG_TOML = {
     "max_message_size_bytes": ["0"],
     "handshake_timeout_s": ["'10'", "true", "inf", "nan"],
     "queue_window_bytes": ["8e6"],
+    "memory_high_watermark": ["'0.4'", "true", "60"],
+    "disk_free_limit_bytes": ["1e9", "'50MB'"],
     "backend": ["1"],
 }
 
 
 def changed(name: str, value: Any) -> Settings:
     """The default settings but for one."""
+    if name == "memory":
+        name, value = "durability", "memory" if value else "fsync"
     return dataclasses.replace(Settings(), **{name: value})
 
 
@@ -123,7 +135,8 @@ def error_of(
 
 
 def test_every_setting_has_a_rule_and_a_sample() -> None:
-    assert FIELDS == list(RULES) == list(SAMPLES) == list(WRONG_TEXTS) == list(WRONG_TOML)
+    assert NAMES == list(SAMPLES) == list(WRONG_TEXTS) == list(WRONG_TOML)
+    assert [name for name in NAMES if name != "memory"] == FIELDS
 
 
 def test_without_sources_all_is_default(tmp_path: Path) -> None:
@@ -134,13 +147,13 @@ def test_empty_file_is_all_default(tmp_path: Path) -> None:
     assert load(tmp_path, toml="") == Settings()
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_default_text_means_the_default(tmp_path: Path, name: str) -> None:
     assert load(tmp_path, environ={variable_name(name): default_text(name)}) == Settings()
 
 
 @pytest.mark.parametrize(("from_flag", "from_variable", "from_file"), list(product([True, False], repeat=3)))
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_precedence(tmp_path: Path, name: str, from_flag: bool, from_variable: bool, from_file: bool) -> None:
     flag, variable, file = SAMPLES[name]
     settings = load(
@@ -150,11 +163,11 @@ def test_precedence(tmp_path: Path, name: str, from_flag: bool, from_variable: b
         toml=toml_of({name: file[1]}) if from_file else None,
     )
     sources = [(from_flag, flag[1]), (from_variable, variable[1]), (from_file, file[1])]
-    expected = next((value for given, value in sources if given), getattr(Settings(), name))
-    assert settings == changed(name, expected)
+    expected = [changed(name, value) for given, value in sources if given]
+    assert settings == [*expected, Settings()][0]
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_sample_from_every_source(tmp_path: Path, name: str) -> None:
     for text, value in SAMPLES[name]:
         expected = changed(name, value)
@@ -180,7 +193,7 @@ def test_variable_names_the_file(tmp_path: Path) -> None:
 
 
 def test_process_settings_read_the_variables_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in FIELDS:
+    for name in NAMES:
         monkeypatch.delenv(variable_name(name), raising=False)
     monkeypatch.delenv("AMQPD_CONFIG", raising=False)
     monkeypatch.setenv("AMQPD_HEARTBEAT_S", "7")
@@ -188,7 +201,7 @@ def test_process_settings_read_the_variables_of_the_process(monkeypatch: pytest.
 
 
 def test_empty_variable_is_unset(tmp_path: Path) -> None:
-    assert load(tmp_path, environ={variable_name(name): "" for name in FIELDS}) == Settings()
+    assert load(tmp_path, environ={variable_name(name): "" for name in NAMES}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -207,6 +220,48 @@ def test_empty_variable_is_unset(tmp_path: Path) -> None:
 )
 def test_variables_that_are_not_ours_are_let_be(tmp_path: Path, variable: str, value: str) -> None:
     assert load(tmp_path, environ={variable: value}) == Settings()
+
+
+# Durability, and its short way
+
+
+# What file, variable and flag say, and what that means together.
+DURABILITIES: list[tuple[str, dict[str, str], dict[str, object], str]] = [
+    ("memory = true", {}, {}, "memory"),
+    ("durability = 'write'", {"AMQPD_MEMORY": "true"}, {}, "memory"),
+    ("durability = 'write'", {"AMQPD_MEMORY": "true"}, {"memory": False}, "write"),
+    ("durability = 'write'", {}, {"memory": True}, "memory"),
+    ("durability = 'write'", {}, {"memory": False}, "write"),
+    ("durability = 'memory'", {}, {"memory": False}, "fsync"),
+    ("memory = true", {"AMQPD_DURABILITY": "write"}, {}, "write"),
+    ("memory = true", {"AMQPD_DURABILITY": "write"}, {"durability": "fsync"}, "fsync"),
+    ("memory = false", {"AMQPD_DURABILITY": "memory"}, {}, "memory"),
+    ("memory = true\ndurability = 'memory'", {}, {}, "memory"),
+    ("memory = false\ndurability = 'write'", {}, {}, "write"),
+    ("", {"AMQPD_MEMORY": "no", "AMQPD_DURABILITY": "fsync"}, {"memory": True, "durability": "memory"}, "memory"),
+]
+
+
+@pytest.mark.parametrize(("toml", "environ", "flags", "durability"), DURABILITIES)
+def test_the_strongest_source_decides_about_durability(
+    tmp_path: Path, toml: str, environ: dict[str, str], flags: dict[str, object], durability: str
+) -> None:
+    assert load(tmp_path, toml=toml, environ=environ, flags=flags) == changed("durability", durability)
+
+
+def test_a_source_that_contradicts_itself(tmp_path: Path) -> None:
+    file = tmp_path / "amqpd.toml"
+    assert [
+        error_of(tmp_path, flags={"memory": True, "durability": "write"}),
+        error_of(tmp_path, flags={"memory": False, "durability": "memory"}),
+        error_of(tmp_path, environ={"AMQPD_MEMORY": "1", "AMQPD_DURABILITY": "fsync"}, flags={"memory": True}),
+        error_of(tmp_path, toml="memory = true\ndurability = 'fsync'", flags={"durability": "memory"}),
+    ] == [
+        "--durability: 'write' contradicts --memory: true; leave one of them out",
+        "--durability: 'memory' contradicts --memory: false; leave one of them out",
+        "AMQPD_DURABILITY: 'fsync' contradicts AMQPD_MEMORY: true; leave one of them out",
+        f"{file}: durability: 'fsync' contradicts {file}: memory: true; leave one of them out",
+    ]
 
 
 # Unknown names
@@ -245,13 +300,13 @@ def test_unknown_flag_names_the_nearest(tmp_path: Path) -> None:
 
 def test_name_like_no_other_gets_them_all(tmp_path: Path) -> None:
     text = error_of(tmp_path, toml="[zzz]")
-    assert text.endswith(f"there are {', '.join(FIELDS)}")
+    assert text.endswith(f"there are {', '.join(NAMES)}")
 
 
 # Wrong values
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_wrong_text(tmp_path: Path, name: str) -> None:
     for text in WRONG_TEXTS[name]:
         allowed = f"is not allowed: must be {RULES[name].allowed}"
@@ -265,7 +320,7 @@ def test_wrong_text(tmp_path: Path, name: str) -> None:
             assert message.endswith(allowed)
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_wrong_toml(tmp_path: Path, name: str) -> None:
     for value in WRONG_TOML[name]:
         message = error_of(tmp_path, toml=f"{name} = {value}")
@@ -357,14 +412,14 @@ def test_page_names_every_setting() -> None:
 
 def test_page_explains_every_setting() -> None:
     explained = re.findall(r"^\* \*\*`(\w+)`\*\*: ", DOCS.read_text("utf-8"), re.M)
-    assert sorted(explained) == sorted(FIELDS)
+    assert sorted(explained) == sorted(NAMES)
 
 
 def test_example_file_of_the_page_is_right(tmp_path: Path) -> None:
     example = re.search(r"```toml\n(.*?)```", DOCS.read_text("utf-8"), re.S)
     assert example is not None
     assert load(tmp_path, toml=example[1]) == Settings(
-        host="0.0.0.0", data_dir=Path("/var/lib/amqpd"), log_format="json", heartbeat_s=30
+        host="0.0.0.0", data_dir=Path("/var/lib/amqpd"), durability="fsync", log_format="json", heartbeat_s=30
     )
 
 
@@ -374,5 +429,6 @@ def test_mistakes_of_the_page_are_what_is_said(tmp_path: Path) -> None:
         error_of(tmp_path, environ={"AMQPD_PORT": "70000"}),
         error_of(tmp_path, environ={"AMQPD_HEARTBEATS": "1"}),
         error_of(tmp_path, toml="heartbeat = 1").replace(str(tmp_path), "/etc"),
+        error_of(tmp_path, flags={"memory": True, "durability": "write"}),
     ]
     assert [text for text in mistakes if f"amqpd: {text}\n" not in page] == []

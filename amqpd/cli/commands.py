@@ -92,6 +92,7 @@ def serve(
     host: Annotated[str | None, _option("host", "ADDRESS[,...]")] = None,
     port: Annotated[str | None, _option("port", "NUMBER")] = None,
     data_dir: Annotated[str | None, _option("data_dir", "DIRECTORY")] = None,
+    durability: Annotated[str | None, _option("durability", "fsync|write|memory")] = None,
     memory: Annotated[bool | None, _option("memory")] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="FILE", help=f"TOML file with settings.  [{CONFIG_VARIABLE}]")
@@ -106,6 +107,7 @@ def serve(
         "host": host,
         "port": port,
         "data_dir": data_dir,
+        "durability": durability,
         "memory": memory,
         "config": config,
         "log_level": log_level,

@@ -1,8 +1,9 @@
-"""A server from start to stop: listeners, the store's wake-up, the pump, and a stop that leaves nothing behind."""
+"""A server from start to stop: listeners, wake-ups, the pump, alarms, and a stop that leaves nothing behind."""
 
 import logging
 import os
 import socket
+from collections.abc import Sequence
 
 import anyio
 import anyio.lowlevel
@@ -12,6 +13,7 @@ from amqpd.broker.ports import StoreFailed
 from amqpd.clock import Clock
 from amqpd.protocols.adapter import Stage
 from amqpd.protocols.amqp091.handshake import Tuning
+from amqpd.server.alarms import Alarms, Resource
 from amqpd.server.listeners import Listener
 from amqpd.server.pump import pump
 from amqpd.server.reactor import Door, Reactor
@@ -21,19 +23,19 @@ logger = logging.getLogger("amqpd.server")
 STOP_TIMEOUT_S = 3.0  # for clients to answer connection.close
 
 
-class StoreDoor(Door):
-    """The store has news: the turn's end collects them; its alarm is handed on."""
+class NewsDoor(Door):
+    """The store has news, or an alarm: the turn's end collects the one, the other is handed on."""
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, descriptor: int, server: "Server") -> None:
+        self.descriptor = descriptor
         self.server = server
 
     def on_readable(self) -> None:
-        store = self.server.broker.journal.store
         try:
-            os.read(store.wake_fd(), 4096)
+            os.read(self.descriptor, 4096)
         except BlockingIOError:
             pass
-        self.server.reactor.set_alarm(store.alarm())
+        self.server.hand_on_alarm()
 
 
 class Server:
@@ -48,29 +50,54 @@ class Server:
         *,
         max_connections: int,
         patience_s: float,
+        resources: Sequence[Resource] = (),
     ) -> None:
         self.broker = broker
         self.clock = clock
         self.patience_s = patience_s
         self.reactor = Reactor(broker.turn, Stage(), clock.now())
         self.listeners = [Listener(sock, self.reactor, broker, tuning, max_connections) for sock in sockets]
+        self.alarms = Alarms(resources, broker.journal.store.alarm, clock.now())
+        self.has_resources = len(resources) > 0
+        self.is_stopping = False
+        self.alarm_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable when a resource's alarm has changed
 
     async def run(self) -> None:
         """Serve until cancelled, then stop cleanly. Raises StoreFailed."""
         self._open()
         try:
-            await pump(self.reactor, self.clock, self.patience_s)
+            async with anyio.create_task_group() as group:
+                if self.has_resources:
+                    group.start_soon(self._look_after_resources)
+                await pump(self.reactor, self.clock, self.patience_s)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop()
 
+    def hand_on_alarm(self) -> None:
+        """Publishers are told, and are not read from while there is an alarm. A stop overrules it: what they answer
+        to connection.close has to be read."""
+        self.reactor.set_alarm("" if self.is_stopping else self.alarms.reason())
+
     def _open(self) -> None:
         for listener in self.listeners:
             self.reactor.watch(listener.sock.fileno(), listener)
-        wake_fd = self.broker.journal.store.wake_fd()
-        if wake_fd >= 0:
-            self.reactor.watch(wake_fd, StoreDoor(self))
+        for descriptor in (self.broker.journal.store.wake_fd(), self.alarm_fd):
+            if descriptor >= 0:
+                self.reactor.watch(descriptor, NewsDoor(descriptor, self))
+        self.alarms.tick(self.clock.now())
+        self.hand_on_alarm()
         self.reactor.turn_once(self.clock.now())
+
+    async def _look_after_resources(self) -> None:
+        """Beside the pump, by time alone. The reactor hears of a change through a descriptor, so that publishers are
+        told within a turn."""
+        while True:
+            reason = self.alarms.reason()
+            next_at = self.alarms.tick(self.clock.now())
+            if self.alarms.reason() != reason:
+                os.eventfd_write(self.alarm_fd, 1)
+            await anyio.sleep(max(next_at - self.clock.now(), 0.0))
 
     async def _stop(self) -> None:
         """No new connections, connection.close 320 to all, the last batch, then sockets and store are closed."""
@@ -80,6 +107,8 @@ class Server:
         try:
             for link in list(self.reactor.links.values()):
                 link.adapter.force_close("broker forced connection closure with reason 'shutdown'")
+            self.is_stopping = True
+            self.hand_on_alarm()
             ends_at = self.clock.now() + STOP_TIMEOUT_S
             while self.reactor.links and self.clock.now() < ends_at:
                 await self._turns()
@@ -87,6 +116,7 @@ class Server:
             self.broker.stop()
             await self._write_the_rest()
         finally:
+            os.close(self.alarm_fd)
             self.broker.journal.store.close()
 
     async def _write_the_rest(self) -> None:

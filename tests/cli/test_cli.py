@@ -107,14 +107,16 @@ def test_plain_serve_is_all_default(started: list[Settings]) -> None:
 
 
 def test_serve_takes_every_option(started: list[Settings]) -> None:
-    words = "--host ::1 --port 0 --data-dir d --memory --log-level error --log-format json --max-connections 5"
+    words = (
+        "--host ::1 --port 0 --data-dir d --durability write --log-level error --log-format json --max-connections 5"
+    )
     assert exit_code("serve", *words.split(), "--backend", "trio") == 0
     assert started == [
         Settings(
             host="::1",
             port=0,
             data_dir=Path("d"),
-            memory=True,
+            durability="write",
             log_level="error",
             log_format="json",
             max_connections=5,
@@ -130,7 +132,25 @@ def test_serve_reads_file_and_variables(
     file.write_text("port = 1\nheartbeat_s = 1\nmemory = true\n")
     monkeypatch.setenv("AMQPD_HEARTBEAT_S", "2")
     assert exit_code("serve", "--config", str(file), "--no-memory") == 0
-    assert started == [Settings(port=1, heartbeat_s=2, memory=False)]
+    assert started == [Settings(port=1, heartbeat_s=2, durability="fsync")]
+
+
+@pytest.mark.parametrize("words", [["--memory"], ["--durability", "memory"], ["--durability=memory", "--memory"]])
+@pytest.mark.parametrize("way", ["plain", "typer"])
+def test_ways_to_say_memory(started: list[Settings], words: list[str], way: str) -> None:
+    assert exit_code("serve", *words, *(["--"] if way == "typer" else [])) == 0
+    assert started == [Settings(durability="memory")]
+
+
+@pytest.mark.parametrize("way", ["plain", "typer"])
+def test_flags_that_contradict_each_other(
+    capsys: pytest.CaptureFixture[str], started: list[Settings], way: str
+) -> None:
+    assert exit_code("serve", "--memory", "--durability", "write", *(["--"] if way == "typer" else [])) == 2
+    assert capsys.readouterr().err == (
+        "amqpd: --durability: 'write' contradicts --memory: true; leave one of them out\n"
+    )
+    assert started == []
 
 
 # Words after `serve`, and whether they are plain enough to do without typer.
@@ -140,6 +160,11 @@ COMMAND_LINES = [
     (["--no-memory"], True),
     (["--memory", "--no-memory"], True),
     (["--no-memory", "--memory"], True),
+    (["--durability", "write"], True),
+    (["--durability=write", "--memory"], True),
+    (["--memory", "--durability", ""], True),
+    (["--durability"], False),
+    (["--durability", "--memory"], False),
     (["--port", "0"], True),
     (["--port=0"], True),
     (["--port=-1"], True),
@@ -302,11 +327,12 @@ def test_missing_dependency_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_are_the_settings_that_say_so() -> None:
     documented = [field.name for field in dataclasses.fields(Settings) if RULES[field.name].flag]
-    assert documented == FLAGS
+    assert documented == [name for name in FLAGS if name != "memory"]
     assert set(FLAGS) == {
         "host",
         "port",
         "data_dir",
+        "durability",
         "memory",
         "log_level",
         "log_format",
