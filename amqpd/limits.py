@@ -28,9 +28,11 @@ SEND_PIECES_MAX: Final = 512  # buffers in one sendmsg (IOV_MAX is 1024)
 
 # -- the store --
 SEGMENT_BYTES: Final = 262_144  # one LMDB value: what is read back at once
+SEGMENT_SPAN: Final = 262_144  # positions between the ends of one put together: 32 KiB of settled bits
 SMALL_SEGMENT_BYTES: Final = 65_536  # below: worth putting together with its neighbours
 COMPACTION_SEGMENTS: Final = 256  # of one queue: above, and above twice what the last time left, small ones are joined
 COMPACTION_BYTES: Final = 4_194_304  # of segments of which most is settled: above, they are written anew
+COMPACTION_STEP_BYTES: Final = 1_048_576  # read and rewritten in one turn
 BATCH_HIGH_BYTES: Final = 2_097_152  # waiting for the committer: above, who adds much to it is not read
 BATCH_LOW_BYTES: Final = 524_288  # below: they are again
 BATCH_SHARE_BYTES: Final = 131_072  # of the open batch: who adds less goes on while others are held back

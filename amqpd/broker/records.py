@@ -39,18 +39,19 @@ def unseal(key: bytes, value: bytes) -> bytes:
     return body
 
 
-def repair(key: bytes, value: bytes) -> bytes | None:
-    """What ``seal`` was given when one bit of ``value`` was flipped since, and it is short; None if that is not all.
+def repair(key: bytes, value: bytes) -> tuple[bytes, bytes] | None:
+    """Key and body as they were written, when one bit of key or value was flipped since; None if that is not all.
 
-    CRC-32 tells any single flipped bit of such a value from all others, and from two.
+    CRC-32 tells any single flipped bit of so short a text from all others, and from two.
     """
     if len(value) > REPAIR_MAX_BYTES:
         return None
-    spoilt = bytearray(value)
-    for bit in range(len(value) * 8):
+    spoilt = bytearray(key + value)
+    for bit in range(len(spoilt) * 8):
         spoilt[bit >> 3] ^= 1 << (bit & 7)
+        mended = bytes(spoilt[: len(key)])
         try:
-            return unseal(key, bytes(spoilt))
+            return mended, unseal(mended, bytes(spoilt[len(key) :]))
         except CorruptRecord:
             spoilt[bit >> 3] ^= 1 << (bit & 7)
     return None

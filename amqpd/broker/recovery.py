@@ -4,7 +4,6 @@ What is damaged is told, named and put in quarantine, and the rest goes on; a re
 """
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 from amqpd.broker import records
@@ -12,7 +11,15 @@ from amqpd.broker.bindings import Binding
 from amqpd.broker.broker import Broker
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES, Store
 from amqpd.broker.queues.classic import ClassicQueue
-from amqpd.broker.queues.segments import CorruptSegment, Segment, acks_key, check_segment, queue_key, read_segment_key
+from amqpd.broker.queues.segments import (
+    CorruptSegment,
+    Segment,
+    acks_key,
+    check_segment,
+    queue_key,
+    read_acks_key,
+    read_segment_key,
+)
 from amqpd.broker.vhost import VirtualHost
 
 logger = logging.getLogger("amqpd.recovery")
@@ -28,13 +35,13 @@ def check_schema(store: Store) -> bool:
     """Whether the store has a schema, that is, was used before. Raises UnusableStore."""
     value = store.read(META, records.SCHEMA_KEY)
     if value is None:
-        return False
+        return any(next(store.keys(table, b""), None) for table in (META, EXCHANGES, QUEUES, SEGMENTS))
     if value == FIRST_SCHEMA:
         raise UnusableStore("was written by an amqpd from before its first release (schema 1)")
     try:
         version = int(records.decode(records.SCHEMA_KEY, value))
     except records.CorruptRecord:
-        return True  # `_read` repairs it, or tells
+        return True  # repaired below, or told
     if version > records.SCHEMA_VERSION:
         raise UnusableStore(
             f"was written by a newer amqpd (its schema is {version}, this one reads up to {records.SCHEMA_VERSION})"
@@ -59,16 +66,21 @@ class _Recovery:
         self.store = store
         self.journal = broker.journal
         self.segments: dict[int, list[Segment]] = {}  # by queue id
-        self.acks: dict[int, dict[int, bytearray | None]] = {}  # by queue id and first position; None: damaged
+        self.acks: dict[tuple[int, int], bytearray] = {}  # by queue id and first position
+        self.marks: dict[int, int] = {}  # by queue id: up to where messages may have been delivered
+        self.has_lost_marks = False
         self.last_keys: dict[int, int] = {}  # by queue id: the highest position in any key
 
     def run(self) -> None:
         self._read_meta()
-        for fact in self._facts(EXCHANGES):
-            self._restore_exchange(fact)
+        self._read_marks()
         self._read_acks()
         self._read_segments()
-        for fact in self._facts(QUEUES):
+        for fact in self._facts(EXCHANGES):
+            self._restore_exchange(fact)
+        queues = self._facts(QUEUES)
+        self.has_lost_marks |= not self.marks.keys() <= {fact["id"] for fact in queues}
+        for fact in queues:
             self._restore_queue(fact)
         self._report_orphans()
         for fact in self._facts(BINDINGS):
@@ -76,38 +88,44 @@ class _Recovery:
 
     # -- records --
 
-    def _read(self, table: int, key: bytes, value: bytes) -> bytes | None:
-        """A sealed value, repaired if need be; None when it is damaged beyond that, and then in quarantine."""
+    def _read(self, table: int, key: bytes, value: bytes) -> tuple[bytes, bytes] | None:
+        """Key and body of a sealed row, repaired if need be; None when it is damaged beyond that: in quarantine."""
         try:
-            return records.unseal(key, value)
+            return key, records.unseal(key, value)
         except records.CorruptRecord as error:
-            body = records.repair(key, value)
-            if body is not None:
-                self.journal.put(table, key, records.seal(key, body))
-                logger.warning("%s: a record with one flipped bit was repaired (key %s)", TABLES[table], key.hex())
-            else:
+            mended = records.repair(key, value)
+            if mended is None:
                 self._quarantine(table, key, value)
                 logger.error("%s: %s: it is in quarantine (key %s)", TABLES[table], error, key.hex())
-            return body
+                return None
+            self.journal.delete(table, key)
+            self.journal.put(table, mended[0], records.seal(*mended))
+            logger.warning("%s: a record with one flipped bit was repaired (key %s)", TABLES[table], key.hex())
+            return mended
+
+    def _rows(self, table: int) -> list[tuple[bytes, bytes]]:
+        """Keys and bodies of all rows of a table that can be read."""
+        rows = [self._read(table, key, value) for key, value in list(self.store.scan(table, b""))]
+        return [row for row in rows if row is not None]
 
     def _quarantine(self, table: int, key: bytes, value: bytes) -> None:
         self.journal.put(QUARANTINE, key, value)
         self.journal.delete(table, key)
 
-    def _facts(self, table: int) -> Iterator[Any]:
-        for key, value in list(self.store.scan(table, b"")):
-            body = self._read(table, key, value)
-            if body is not None:
-                yield records.parse(body)
+    def _facts(self, table: int) -> list[Any]:
+        return [records.parse(body) for _, body in self._rows(table)]
 
     def _read_meta(self) -> None:
-        for key, fallback in ((records.SCHEMA_KEY, records.SCHEMA_VERSION), (records.NEXT_QUEUE_KEY, 1)):
-            value = self.store.read(META, key)
-            body = None if value is None else self._read(META, key, value)
-            if body is None:
-                self.journal.put(META, *records.row(key, fallback))
-            elif key == records.NEXT_QUEUE_KEY:
-                self.broker.queue_numbers.next = records.parse(body)
+        rows = dict(self._rows(META))
+        if records.SCHEMA_KEY not in rows:
+            logger.error("the store's schema version is lost: taken for %d", records.SCHEMA_VERSION)
+            self.journal.put(META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION))
+        self.broker.queue_numbers.next = records.parse(rows.get(records.NEXT_QUEUE_KEY, b"1"))
+
+    def _read_marks(self) -> None:
+        there = sum(1 for _ in self.store.keys(STATES, b""))
+        self.marks = {int.from_bytes(key, "big"): int.from_bytes(body, "big") for key, body in self._rows(STATES)}
+        self.has_lost_marks = len(self.marks) < there
 
     def _taken(self, queue_id: int) -> None:
         """No queue may get a number that the store knows."""
@@ -147,22 +165,20 @@ class _Recovery:
         self._taken(queue_id)
 
     def _mark(self, queue_id: int, last_key: int) -> int:
-        """Up to where messages may have been delivered: everywhere, when that is not known any more."""
-        key = queue_key(queue_id)
-        value = self.store.read(STATES, key)
-        if value is None:
-            return 0
-        body = self._read(STATES, key, value)
-        return last_key if body is None else int.from_bytes(body, "big")
+        """Up to where messages may have been delivered: everywhere, when a mark was lost that may have been its."""
+        if queue_id not in self.marks and self.has_lost_marks:
+            key = queue_key(queue_id)
+            self.journal.put(STATES, key, records.seal(key, last_key.to_bytes(8, "big")))
+            return last_key
+        return self.marks.get(queue_id, 0)
 
     # -- messages --
 
     def _read_acks(self) -> None:
-        for key, value in list(self.store.scan(ACKS, b"")):
-            body = self._read(ACKS, key, value)
-            queue_id, first = int.from_bytes(key[:4], "big"), int.from_bytes(key[4:12], "big")
+        for key, body in self._rows(ACKS):
+            queue_id, first = read_acks_key(key)
             self._note_key(queue_id, first)
-            self.acks.setdefault(queue_id, {})[first] = None if body is None else bytearray(body)
+            self.acks[queue_id, first] = bytearray(body)
 
     def _read_segments(self) -> None:
         damaged: list[bytes] = []
@@ -204,18 +220,17 @@ class _Recovery:
 
     def _settled_segments(self, queue: ClassicQueue) -> list[Segment]:
         """The segments of a queue that hold wanted messages, in order, with what of them is settled."""
-        acks = self.acks.get(queue.queue_id, {})
         segments = self.segments.pop(queue.queue_id, [])
         for segment in segments:
-            if segment.first in acks:
-                self._apply_acks(queue, segment, acks[segment.first])
+            place = (queue.queue_id, segment.first)
+            if place in self.acks:
+                self._apply_acks(queue, segment, self.acks.pop(place))
         return [segment for segment in segments if segment.live > 0]
 
-    def _apply_acks(self, queue: ClassicQueue, segment: Segment, settled: bytearray | None) -> None:
-        if settled is None or len(settled) != (segment.last - segment.first) // 8 + 1:
+    def _apply_acks(self, queue: ClassicQueue, segment: Segment, settled: bytearray) -> None:
+        if len(settled) != (segment.last - segment.first) // 8 + 1:
             words = "queue %r: which messages of segment %d-%d were acked is lost: all of them are delivered again"
             logger.error(words, queue.name, segment.first, segment.last)
-            self.journal.delete(ACKS, acks_key(queue.queue_id, segment.first))
             return
         segment.settled = settled
         segment.live -= sum(byte.bit_count() for byte in settled)
@@ -223,7 +238,16 @@ class _Recovery:
     def _report_orphans(self) -> None:
         for queue_id, segments in self.segments.items():
             count = sum(segment.live for segment in segments)
-            logger.error("queue number %d has lost its name: %d messages are kept, but not delivered", queue_id, count)
+            logger.error(
+                "queue number %d has lost its name: its messages, up to %d, are kept, but not delivered",
+                queue_id,
+                count,
+            )
+        for queue_id, first in self.acks:
+            if queue_id not in self.segments:
+                words = "queue number %d: acks of a segment at %d, which is not there: what they acked may come again"
+                logger.error(words, queue_id, first)
+                self.journal.delete(ACKS, acks_key(queue_id, first))
 
     def _restore_binding(self, fact: Any) -> None:
         vhost = _vhost(self.broker, fact["vhost"])

@@ -14,18 +14,28 @@ from amqpd.broker.ports import Op, StoreFailed
 
 logger = logging.getLogger("amqpd.store")
 
+TIDY_AFTER_S: Final = 1.0
+TIDY_AFTER_BATCHES: Final = 65_536
 RETRY_S: Final = 0.5  # between tries while the disk is full
 
 
 class Committer:
     """``write`` makes a list of operations durable, in this object's thread, and raises when it cannot.
 
-    ``is_full_disk`` says whether such an error only means that there is no room now.
+    ``is_full_disk`` says whether such an error only means that there is no room now. ``tidy`` runs in the thread when
+    there was nothing to write for a while since the last batch, and after so many batches.
     """
 
-    def __init__(self, write: Callable[[list[Op]], None], is_full_disk: Callable[[Exception], bool]) -> None:
+    def __init__(
+        self,
+        write: Callable[[list[Op]], None],
+        is_full_disk: Callable[[Exception], bool],
+        tidy: Callable[[], None],
+    ) -> None:
         self._write = write
         self._is_full_disk = is_full_disk
+        self._tidy = tidy
+        self._untidy = 0  # batches since
         self._work: list[tuple[int, list[Op]]] = []
         self._is_closing = False
         self._wanted = threading.Condition()
@@ -62,21 +72,30 @@ class Committer:
         os.close(self._wake_write_fd)
 
     def _run(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                ticket, ops = batch
+                self._write_until_done(ops)
+                self._completed = ticket
+                self.wake()
+        except Exception as error:  # noqa: BLE001 - the edge of a thread: the loop is told, and stops the broker
+            self._failure = error
+            self.wake()
+
+    def _next(self) -> tuple[int, list[Op]] | None:
+        """The next batch; None when there will be none. Tidies up while there is time."""
         while True:
             with self._wanted:
-                while not self._work and not self._is_closing:
-                    self._wanted.wait()
-                if not self._work:
-                    return
-                ticket, ops = self._work.pop()
-            try:
-                self._write_until_done(ops)
-            except Exception as error:  # noqa: BLE001 - the edge of a thread: the loop is told, and stops the broker
-                self._failure = error
-                self.wake()
-                return
-            self._completed = ticket
-            self.wake()
+                if not self._work and not self._is_closing:
+                    self._wanted.wait(TIDY_AFTER_S if self._untidy else None)
+                if self._work and self._untidy < TIDY_AFTER_BATCHES:
+                    self._untidy += 1
+                    return self._work.pop()
+                if self._is_closing and not self._work:
+                    return None
+            if self._untidy:
+                self._untidy = 0
+                self._tidy()
 
     def _write_until_done(self, ops: list[Op]) -> None:
         while True:

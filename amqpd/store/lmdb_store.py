@@ -1,35 +1,30 @@
 """The store on disk: one LMDB environment for what must last, one without syncs for what is only paged out of memory.
 
-One process at a time has a data directory; a lock file says which. Layout of the directory: ``lock``, ``store/`` and
-``scratch/``, the latter emptied at start. Sources: LMDB's and py-lmdb's documentation (format version, map size,
-threads).
+One process at a time has a data directory; a lock file says which. Layout of the directory: ``lock``, ``format`` (there
+once a store was made), ``store/``, and ``scratch/``, emptied at start. Sources: LMDB's and py-lmdb's documentation
+(format version, map size, threads).
 """
 
 import errno
 import fcntl
-import itertools
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
 import lmdb
 
-from amqpd.broker import records
-from amqpd.broker.ports import CLEAR, META, SCRATCH, TABLES, Op, Store
+from amqpd.broker.ports import CLEAR, SCRATCH, Op, Store
 from amqpd.store.committer import Committer
+from amqpd.store.environment import Environment, sync_directories
 from amqpd.store.reader import Reader, Values, Wanted
-from amqpd.store.residency import Residency
 
 MAP_BYTES: Final = 1 << 30  # to start with; address space, not memory or disk
-MAP_GROWTH: Final = 2
 PROBE_BYTES: Final = 1 << 20  # a disk with less room than this is full
-DELETED_BYTES: Final = 65_536  # of the map, that the kernel brings in around the one page a deletion looks at
-LOCK_FILE_BYTES: Final = 8192  # LMDB's, with its 126 readers
+EMPTY_BYTES: Final = 8192  # LMDB's two meta pages
+USED_MARK: Final = "format"
 FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-LMDB_FORMAT: Final = 0  # lmdb 0.9's, which every LMDB tool reads; py-lmdb 3 also has 1.0's, and neither reads the other
 
 
 class DataDirectoryError(Exception):
@@ -51,13 +46,17 @@ class LmdbStore(Store):
         self._lock_file = _lock(directory)
         try:
             shutil.rmtree(directory / "scratch", ignore_errors=True)
-            self._main = _Environment(directory / "store", map_bytes, sync=durability == "fsync")
-            self._scratch = _Environment(directory / "scratch", map_bytes, sync=False)
-            _sync_directories(directory / "store", directory, *new_in)
+            is_new = _check_data_file(directory)
+            self._main = Environment(directory / "store", map_bytes, sync=durability == "fsync")
+            self._scratch = Environment(directory / "scratch", map_bytes, sync=False)
+            if is_new:
+                self._main.sync()
+                sync_directories(directory / "store", directory, *new_in)
+                _mark_used(directory)
         except (lmdb.Error, OSError) as error:
             os.close(self._lock_file)
             raise DataDirectoryError(f"cannot open the store in {directory}: {error}") from error
-        self._committer = Committer(self._write, self._is_full_disk)
+        self._committer = Committer(self._write, self._is_full_disk, self._tidy)
         self._reader = Reader(self._read, self._committer.wake)
 
     def commit(self, ticket: int, ops: list[Op]) -> None:
@@ -95,7 +94,7 @@ class LmdbStore(Store):
         shutil.rmtree(self.directory / "scratch", ignore_errors=True)
         os.close(self._lock_file)
 
-    def _environment(self, table: int) -> "_Environment":
+    def _environment(self, table: int) -> Environment:
         return self._scratch if table & ~CLEAR == SCRATCH else self._main
 
     def _write(self, ops: list[Op]) -> None:
@@ -105,6 +104,11 @@ class LmdbStore(Store):
             self._scratch.write(scratch)
         if len(scratch) < len(ops):
             self._main.write([op for op in ops if op[0] & ~CLEAR != SCRATCH] if scratch else ops)
+
+    def _tidy(self) -> None:
+        """When nothing is to be written, in the committer's thread."""
+        self._main.shrink()
+        self._scratch.shrink()
 
     def _read(self, wanted: Wanted) -> Values:
         """Values for the loop, in the reader's thread."""
@@ -136,95 +140,6 @@ class LmdbStore(Store):
         return any(os.strerror(number) in str(error) for number in FULL_DISK)
 
 
-class _Environment:
-    """One LMDB environment with a table for each of TABLES. Written by one thread, read by another."""
-
-    def __init__(self, path: Path, map_bytes: int, *, sync: bool) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        _allocate_lock_file(path / "lock.mdb")
-        self._environment = lmdb.open(
-            str(path),
-            map_size=map_bytes,
-            max_dbs=len(TABLES),
-            sync=sync,
-            metasync=sync,
-            meminit=False,
-            lib_version=LMDB_FORMAT,
-        )
-        # An existing store may have grown beyond the map it is opened with.
-        used = self._environment.info()["map_size"]
-        self._map_bytes = max(map_bytes, used)
-        self._tables = [self._environment.open_db(name.encode()) for name in TABLES]
-        self._residency = Residency(path / "data.mdb")
-        # LMDB forbids a resize while a transaction of this process is open, and readers run in another thread.
-        self._resize_lock = threading.Lock()
-
-    def write(self, ops: list[Op]) -> None:
-        while True:
-            try:
-                self._write_once(ops)
-                return
-            except lmdb.MapFullError:
-                with self._resize_lock:
-                    self._map_bytes *= MAP_GROWTH
-                    self._environment.set_mapsize(self._map_bytes)
-
-    def _write_once(self, ops: list[Op]) -> None:
-        deleted = 0
-        with self._environment.begin(write=True) as transaction:
-            # LMDB does not checksum its meta pages: this tells a rolled back one (store/integrity.py).
-            number = records.row(records.TRANSACTION_KEY, transaction.id())
-            transaction.put(*number, db=self._tables[META])
-            for table, key, value in ops:
-                if value is not None:
-                    transaction.put(key, value, db=self._tables[table])
-                elif table & CLEAR:
-                    deleted += self._clear(transaction, table & ~CLEAR, key)
-                else:
-                    deleted += transaction.delete(key, db=self._tables[table])
-        self._residency.touched(deleted * DELETED_BYTES)
-
-    def _clear(self, transaction: lmdb.Transaction, table: int, prefix: bytes) -> int:
-        """Delete the keys that begin with ``prefix``; how many. Reads no value, as a cursor's own delete would."""
-        keys = list(_keys(transaction, self._tables[table], prefix))
-        for key in keys:
-            transaction.delete(key, db=self._tables[table])
-        return len(keys)
-
-    def read(self, table: int, key: bytes) -> bytes | None:
-        with self._resize_lock, self._environment.begin(db=self._tables[table]) as transaction:
-            return transaction.get(key)
-
-    def read_many(self, wanted: Wanted) -> Values:
-        """Pages that are not in memory are waited for without the interpreter's lock."""
-        with self._resize_lock, self._environment.begin() as transaction:
-            values = [transaction.get(key, db=self._tables[table]) for table, key in wanted]
-        self._residency.touched(sum(len(value) for value in values if value is not None))
-        return values
-
-    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """For start-up, before anything writes."""
-        with self._environment.begin() as transaction:
-            cursor = transaction.cursor(self._tables[table])
-            if cursor.set_range(prefix):
-                yield from itertools.takewhile(lambda row: row[0].startswith(prefix), cursor.iternext())
-
-    def keys(self, table: int, prefix: bytes) -> Iterator[bytes]:
-        """For start-up, before anything writes."""
-        with self._environment.begin() as transaction:
-            yield from _keys(transaction, self._tables[table], prefix)
-
-    def close(self) -> None:
-        self._environment.close()
-
-
-def _keys(transaction: lmdb.Transaction, table: lmdb._Database, prefix: bytes) -> Iterator[bytes]:
-    """Keys that begin with ``prefix``, in order. Reads no value."""
-    cursor = transaction.cursor(table)
-    if cursor.set_range(prefix):
-        yield from itertools.takewhile(lambda key: bytes(key).startswith(prefix), cursor.iternext(values=False))
-
-
 def _lock(directory: Path) -> int:
     """The descriptor of the locked lock file."""
     try:
@@ -249,25 +164,36 @@ def _lock(directory: Path) -> int:
     return descriptor
 
 
-def _allocate_lock_file(path: Path) -> None:
-    """LMDB writes to it through its map: on a full disk that would be a SIGBUS, here it is an OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def _check_data_file(directory: Path) -> bool:
+    """Whether the directory is new, that is, never was a whole store. Raises DataDirectoryError.
+
+    A first start that was cut short may leave a data file without sense, which LMDB would refuse for ever.
+    """
+    data_file = directory / "store" / "data.mdb"
+    size = data_file.stat().st_size if data_file.exists() else 0
+    is_new = not (directory / USED_MARK).exists()
+    if size < EMPTY_BYTES and not is_new:
+        raise DataDirectoryError(
+            f"the data file {data_file} is {f'cut to {size} bytes' if size else 'missing or empty'}, though it was in "
+            f"use: bring it back from a backup, or move {directory} away to start with an empty store"
+        )
+    if size <= EMPTY_BYTES and is_new:
+        data_file.unlink(missing_ok=True)
+    return is_new
+
+
+def _mark_used(directory: Path) -> None:
+    """From here on a missing data file is a loss."""
+    path = directory / USED_MARK
+    path.write_text("amqpd data directory\n")
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    sync_directories(directory)
 
 
 def _parents_to_make(directory: Path) -> list[Path]:
     """The directories that will get a new entry when ``directory`` is made."""
     return [path.parent for path in (directory.absolute(), *directory.absolute().parents) if not path.exists()]
-
-
-def _sync_directories(*paths: Path) -> None:
-    """A new file is there after a power cut only when the directory that names it was synced."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

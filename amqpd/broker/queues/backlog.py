@@ -4,7 +4,7 @@ Ready messages that are not in memory are runs, in order:  here (values read, no
 away. Reading happens off the loop and ahead of need. Rules: docs/architecture.md, "Queues".
 """
 # HOT. `settle` runs once a persistent message, the rest once a segment. Bench: tests/bench/depth.py.
-# Limits: half of `read_bytes` is here when the next are asked for; COMPACTION_BYTES are rewritten at a time.
+# Limits: half of `read_bytes` is here when the next are asked for; COMPACTION_STEP_BYTES are rewritten at a time.
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Backlog:
             self.changed = []
             for segment in changed:
                 segment.changed = False
-                if segment.successor is None:
+                if segment.successor is None and not segment.damaged:
                     self._seal_acks(segment, ops)
 
     def _seal_acks(self, segment: Segment, ops: list[Op]) -> None:
@@ -143,13 +143,17 @@ class Backlog:
             return
         wanted: list[tuple[int, bytes]] = []
         size = 0
-        while self.away and size < self.read_bytes:
+        while self.away:
             run = self.away[0]
             segment = run.segment = run.segment.current()
-            if segment.ticket > self.journal.durable:
-                break
-            self.coming.append(self.away.popleft())
             uses = self.uses.get(segment, 0)
+            if segment.ticket > self.journal.durable or (size >= self.read_bytes and uses == 0):
+                break
+            self.away.popleft()
+            if segment.damaged:
+                self.queue.ready_count -= run.count
+                continue
+            self.coming.append(run)
             self.uses[segment] = uses + 1
             if uses == 0:
                 self.coming_segments.append(segment)
@@ -202,6 +206,8 @@ class Backlog:
     def _records(self, segment: Segment) -> list[Record]:
         """What is in a segment that is here; none, when it is damaged."""
         records = self.records.get(segment)
+        if records is None and segment.damaged:
+            return []
         if records is None:
             key = segment.key(self.queue_id)
             value = self.values[segment]
@@ -300,6 +306,8 @@ class Backlog:
     def restore(self, segments: list[Segment]) -> None:
         """What recovery found: nothing is read, all is away."""
         for segment in segments:
+            if segment.ticket > 0:
+                self.queue.enlist()  # it was repaired: to be told when it can be read
             self.segments[segment.first] = segment
             self.away.append(Run(segment, segment.first, segment.live))
             self._note_sparse(segment)
@@ -324,7 +332,7 @@ class Backlog:
             )
             self.compact_above_bytes = limits.COMPACTION_BYTES if self.groups else 2 * self.sparse_bytes
         size = 0
-        while self.groups and size < limits.COMPACTION_BYTES // 4:
+        while self.groups and size < limits.COMPACTION_STEP_BYTES:
             group = [segment for segment in self.groups.popleft() if segment.live > 0 and segment.successor is None]
             if group:
                 self.compacting.append(group)

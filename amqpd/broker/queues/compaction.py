@@ -19,20 +19,26 @@ def _choose(segments: list[Segment], durable: int, scratch: bool) -> list[list[S
     """Segments of one kind: those of the other lie between them, in another table."""
     groups: list[list[Segment]] = []
     group: list[Segment] = []
-    size = 0
+    size = live_bytes = 0
     for segment in segments:
         if segment.scratch != scratch or segment.live == 0:
             continue
-        live_bytes = segment.size * segment.live // segment.count
         is_worth_it = segment.sparse or segment.size < limits.SMALL_SEGMENT_BYTES
-        can_move = is_worth_it and segment.ticket <= durable and not segment.fixed and segment.successor is None
-        if not can_move or size + live_bytes > limits.SEGMENT_BYTES:
+        can_move = is_worth_it and segment.ticket <= durable and not segment.fixed and not segment.damaged
+        size += segment.size
+        live_bytes += segment.size * segment.live // segment.count
+        is_full = len(group) > 0 and (
+            live_bytes > limits.SEGMENT_BYTES
+            or size > limits.COMPACTION_STEP_BYTES
+            or segment.last - group[0].first > limits.SEGMENT_SPAN
+        )
+        if is_full or not can_move:
             _close(group, groups)
             group = []
-            size = 0
+            size = segment.size
+            live_bytes = segment.size * segment.live // segment.count
         if can_move:
             group.append(segment)
-            size += live_bytes
     _close(group, groups)
     return groups
 

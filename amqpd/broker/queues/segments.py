@@ -64,6 +64,11 @@ def acks_key(queue_id: int, first: int) -> bytes:
     return queue_id.to_bytes(4, "big") + first.to_bytes(8, "big")
 
 
+def read_acks_key(key: bytes) -> tuple[int, int]:
+    """What ``acks_key`` was given."""
+    return int.from_bytes(key[:4], "big"), int.from_bytes(key[4:12], "big")
+
+
 class Segment:
     """A segment as its queue knows it: where it lies and how much of it is still wanted.
 
