@@ -50,6 +50,7 @@ class Laboratory:
         self.tallies = {fault.name: Tally() for fault in faults}
         self.cycles = 0
         self.first_broken = 0  # the cycle in which, or in the audit behind which, a promise was first seen broken
+        self.first_kinds = ""
 
     def run(self, cycles: int, after: Callable[[str], None] = lambda _: None, *, is_impatient: bool = False) -> None:
         """``after`` is called with the fault's name after every cycle. ``is_impatient``: the first broken promise
@@ -92,6 +93,7 @@ class Laboratory:
     def note_broken(self) -> None:
         if self.broken and not self.first_broken:
             self.first_broken = self.cycles
+            self.first_kinds = ", ".join(kind for kind, count in self.campaign.ledger.violations.items() if count)
 
     @property
     def broken(self) -> int:
@@ -209,7 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(laboratory.table())
         print(f"seed {options.seed}, {time.monotonic() - progress.began:,.0f} s, {laboratory.broken} broken promises")
     if laboratory.first_broken:
-        print(f"first seen in cycle {laboratory.first_broken}; the data directory is left in {campaign.directory}")
+        print(f"first seen in cycle {laboratory.first_broken}: {laboratory.first_kinds}")
+        print(f"the data directory is left in {campaign.directory}")
     elif not options.keep:
         shutil.rmtree(campaign.directory)
     return 1 if laboratory.broken or laboratory.complaints() else 0

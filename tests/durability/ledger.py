@@ -120,6 +120,8 @@ class Ledger:
         }
         # By queue and producer: everything below this number is over.
         self.open_from = {queue: dict.fromkeys(self.producers, 1) for queue in queues}
+        # Queue, producer and number of a message -> what was published in its stead in the transaction that acked it.
+        self.moves: dict[tuple[str, int, int], list[tuple[Producer, int]]] = {}
         self.excuses: dict[str, Excuse] = {}
         self.excused_names: set[str] = set()  # of exchanges, queues and bindings reported as damaged
         self.violations: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
@@ -234,6 +236,9 @@ class Ledger:
             for first, last in producer.transactions:
                 self._audit_transaction(producer, first, last)
             producer.transactions.clear()
+        for (queue, number, message), attempts in self.moves.items():
+            self._audit_move(queue, self.producers[number], message, attempts)
+        self.moves.clear()
         for producer in self.producers.values():
             for queue in self._audited(producer, drained, peeked):
                 self._close(producer, queue, is_drained=queue in drained)
@@ -274,6 +279,16 @@ class Ledger:
         if recovered and 0 in marks:
             words = f"{recovered} are there, {marks.count(0)} are not"
             self.violated("half a transaction", f"messages {first} to {last} of {producer.number}: {words}")
+
+    def _audit_move(self, queue: str, producer: Producer, number: int, attempts: list[tuple[Producer, int]]) -> None:
+        """A message and those that took its place in transactions: one of them is there."""
+        places = [(queue, producer, number), *((to.queues[0], to, moved) for to, moved in attempts)]
+        if any(place in self.excuses for place, _, _ in places):
+            return
+        found = sum(1 for place, source, each in places if self.marks_of(place, source.number, each) & SEEN)
+        if found > 1 or (found == 0 and producer.sent[number] == CONFIRMED):
+            words = f"message {(producer.number, number)} of queue {queue}, moved {len(attempts)} times"
+            self.violated("half a transaction", f"{words}, is there {found} times")
 
     def _close(self, producer: Producer, queue: str, *, is_drained: bool) -> None:
         """What was not seen is over; what was seen is there for certain from now on, unless it was taken."""

@@ -337,6 +337,56 @@ class TransactionConsumer(Role):
             self.take(peer.read_to_end())
 
 
+class Mover(Role):
+    """Takes from one queue and publishes to another, both in one transaction: what it moves is in one of the two,
+    whenever the broker ends."""
+
+    def __init__(self, queue: str, producer: Producer, address: tuple[str, int], ledger: Ledger, seed: int) -> None:
+        super().__init__(f"mover from {queue}", address, ledger, seed)
+        self.reader = Reader(queue, self.name)
+        self.producer = producer
+        self.taken: deque[tuple[int, tuple[int, int]]] = deque()  # delivery tag and name
+
+    def work(self, peer: LoadPeer) -> None:
+        peer.call("tx.select")
+        peer.call("basic.qos", prefetch_count=50)
+        self.take(peer.call("basic.consume", queue=self.reader.queue)[1])
+        self.up.set()
+        while True:
+            if not self.taken or peer.wait(0.0):
+                self.take(peer.read())
+            self.move(peer, self.random.randint(1, 5))
+
+    def move(self, peer: LoadPeer, count: int) -> None:
+        chosen = [self.taken.popleft() for _ in range(min(count, len(self.taken)))]
+        first = len(self.producer.sent)
+        for tag, name in chosen:
+            number, properties, body = self.producer.next_message()
+            self.ledger.moves.setdefault((self.reader.queue, *name), []).append((self.producer, number))
+            self.ledger.mark(self.reader.queue, *name, ACKED)
+            peer.send(publish_frames(self.producer.exchange, self.producer.key, properties, body))
+            peer.send_method("basic.ack", delivery_tag=tag)
+        self.ledger.counts["published"] += len(chosen)
+        events = peer.call("tx.commit")[1]
+        self.producer.confirm(first, first + len(chosen) - 1)
+        self.ledger.counts["confirmed"] += len(chosen)
+        for _, name in chosen:
+            self.ledger.mark(self.reader.queue, *name, SETTLED)
+        self.ledger.counts[ON_DISK] += len(chosen)
+        self.take(events)
+
+    def take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Delivery):
+                name = self.ledger.deliver(self.reader, event)
+                if name is not None:
+                    self.taken.append((event.tag, name))
+
+    def last_words(self, peer: LoadPeer) -> None:
+        if self.fault is None:
+            self.take(peer.read_to_end())
+
+
 class Hoarder(Role):
     """Takes a hundred and keeps them, then leaves and comes again."""
 

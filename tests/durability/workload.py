@@ -12,6 +12,7 @@ from tests.durability.roles import (
     ConfirmPublisher,
     FencedConsumer,
     Hoarder,
+    Mover,
     Picker,
     Role,
     Spectator,
@@ -20,12 +21,12 @@ from tests.durability.roles import (
     TransientPublisher,
 )
 
-QUEUES: Final = ("q0", "q1", "q2", "q3", "fences", "purged", "deleted", "deep")
+QUEUES: Final = ("q0", "q1", "q2", "q3", "fences", "purged", "deleted", "source", "moved", "deep")
 DEEP: Final = ("deep",)  # is emptied only now and then, and else only looked at
 DRAINED_EVERY: Final = 8  # audits between those that empty it
 VOLATILE: Final = ("here only",)  # queues that are not durable
 MAY_BE_GONE: Final = ("deleted",)
-AT_WORK_SHARE: Final = 0.8  # of the roles, in one run
+AT_WORK_SHARE: Final = 0.8  # of most roles, in one run
 
 BINDINGS: Final = (
     ("q0", "all", ""),
@@ -54,6 +55,9 @@ def make_producers() -> dict[int, Producer]:
         Producer(10, "", "deep", ("deep",)),
         Producer(11, "", "purged", ("purged",)),
         Producer(12, "", "deleted", ("deleted",)),
+        Producer(13, "", "source", ("source",)),
+        Producer(14, "", "moved", ("moved",)),
+        Producer(15, "", "moved", ("moved",)),
     )
     return {producer.number: producer for producer in all_of_them}
 
@@ -106,7 +110,7 @@ class Workload:
         def chance() -> int:
             return seeds.randrange(1 << 30)
 
-        everyone = [
+        everyone: list[Role] = [
             ConfirmPublisher(made[1], address, ledger, chance()),
             ConfirmPublisher(made[2], address, ledger, chance(), pause_s=0.005),
             ConfirmPublisher(made[3], address, ledger, chance()),
@@ -125,7 +129,12 @@ class Workload:
             Deleter(made[12], address, ledger, chance()),
             Declarer(self.things, address, ledger, chance()),
         ]
-        return [role for role in everyone if seeds.random() < AT_WORK_SHARE]
+        always: list[Role] = [  # the most telling ones
+            ConfirmPublisher(made[13], address, ledger, chance(), pause_s=0.005),
+            Mover("source", made[14], address, ledger, chance()),
+            Mover("source", made[15], address, ledger, chance()),
+        ]
+        return [*always, *(role for role in everyone if seeds.random() < AT_WORK_SHARE)]
 
     # -- audits --
 

@@ -1,6 +1,7 @@
 """The broker kills itself at a named point of commit, recovery, compaction, read or stop (``lab_broker.py``)."""
 
 import math
+import random
 import signal
 from collections import Counter
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ class Plan:
 
     point: str
     times_max: int
+    weight: int = 1
     is_stop: bool = False
     has_small_map: bool = False
     has_small_window: bool = False
@@ -30,10 +32,10 @@ PLANS: Final = (
     Plan("opening", 2),
     Plan("opened", 2),
     Plan("scanning", 60),
-    Plan("before-begin", 100),
-    Plan("in-transaction", 600),
-    Plan("before-commit", 100),
-    Plan("after-commit", 100),
+    Plan("before-begin", 100, weight=3),
+    Plan("in-transaction", 600, weight=3),
+    Plan("before-commit", 100, weight=3),
+    Plan("after-commit", 100, weight=3),
     Plan("growing", 4, has_small_map=True),
     Plan("grown", 4, has_small_map=True),
     Plan("compacting", 4, has_small_window=True),
@@ -57,12 +59,15 @@ class FailPoints(Fault):
         self.hit: Counter[str] = Counter()
 
     def cycle(self, campaign: Campaign) -> None:
-        fewest = min(self.tried[plan.point] for plan in self.plans)
-        plan = campaign.random.choice([plan for plan in self.plans if self.tried[plan.point] == fewest])
+        fewest = min(self.share(plan) for plan in self.plans)
+        plan = campaign.random.choice([plan for plan in self.plans if self.share(plan) == fewest])
         times = int(
             math.exp(campaign.random.uniform(0.0, math.log(plan.times_max + 1)))
         )  # small ones as often as large
         self.run(campaign, plan, times)
+
+    def share(self, plan: Plan) -> int:
+        return self.tried[plan.point] // plan.weight
 
     def run(self, campaign: Campaign, plan: Plan, times: int) -> None:
         """Die at the ``times``-th time, or be killed after a while."""
@@ -83,6 +88,13 @@ class FailPoints(Fault):
     def complaint(self, cycles: int) -> str:
         never = [plan.point for plan in self.plans if not self.hit[plan.point]]
         return f"never hit: {', '.join(never)}" if never and cycles >= CYCLES_ENOUGH else ""
+
+
+def choose_times(chance: random.Random, most: int) -> int:
+    """Mostly any, else a small number as likely as a large one: much happens at the start."""
+    if chance.random() < 0.7:
+        return chance.randint(1, most)
+    return int(math.exp(chance.uniform(0.0, math.log(most + 1))))
 
 
 def wait(run: Run) -> None:
