@@ -146,8 +146,7 @@ def main() -> int:
         arguments.json.write_text(json.dumps(results.to_json(), indent=1) + "\n")
     text = report.render(results)
     if arguments.out:
-        page = arguments.out.read_text() if arguments.out.exists() else ""
-        arguments.out.write_text(report.replace_between_marks(page, text))
+        report.write_between_marks(arguments.out, text, report.SECTION)
     else:
         print(text, end="")
     return 1 if any(run.message for run in results.runs) or any(life.message for life in results.life_cycles) else 0

@@ -1,6 +1,7 @@
 """Results as Markdown: goals, scenarios, connections, life cycle, disk, machine; and where that goes in a page."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 from tests.bench.goals import GOALS, Goal
@@ -8,19 +9,24 @@ from tests.bench.peers import COMPILED, PURE, RABBITMQ
 from tests.bench.results import CPU, QUIET_BELOW_CPUS, Results, Summary, median
 from tests.bench.scenarios import SCENARIOS
 
-BEGIN: Final = "<!-- bench -->"
-END: Final = "<!-- /bench -->"
+SECTION: Final = "bench"  # this report's; those of depth, restart and holes stand beside it in the same page
 CONNECTION_CPU: Final = "broker_cpu_us_per_connection"
 CONNECTION_SCENARIOS: Final = ("L", "M")
 
 
-def replace_between_marks(page: str, report: str) -> str:
-    """The page with what stands between the two marks replaced; a page without them gets them at its end."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def replace_between_marks(page: str, report: str, section: str = SECTION) -> str:
+    """The page with what stands between the section's marks replaced; a page without them gets them at its end."""
+    before, begin, rest = page.partition(f"<!-- {section} -->")
+    _, end, after = rest.partition(f"<!-- /{section} -->")
     if not (begin and end):
         before, after = f"{page.rstrip()}\n\n".lstrip(), "\n"
-    return f"{before}{BEGIN}\n{report.strip()}\n{END}{after}"
+    return f"{before}<!-- {section} -->\n{report.strip()}\n<!-- /{section} -->{after}"
+
+
+def write_between_marks(path: Path, report: str, section: str) -> None:
+    """The same with a page on disk, which need not be there yet."""
+    page = path.read_text() if path.exists() else ""
+    path.write_text(replace_between_marks(page, report, section))
 
 
 def render(results: Results) -> str:
@@ -59,7 +65,7 @@ def _goals(results: Results) -> str:
         for goal in GOALS
     ]
     head = "goal|at most|compiled|reached?|pure, at most|pure|reached?|RabbitMQ|RabbitMQ / compiled"
-    return _table(head, "l r r l r r l r r", rows)
+    return table(head, "l r r l r r l r r", rows)
 
 
 def _judged(results: Results, goal: Goal, peer: str, limit: float | None) -> list[str]:
@@ -110,7 +116,7 @@ def _scenarios(results: Results) -> str:
     names = [name for name in _measured(results) if name not in CONNECTION_SCENARIOS]
     if not names:
         return ""
-    return _table(head, "l l r r r r r r r l", _rows(results, names, cells, 6)) + _failures(results, names)
+    return table(head, "l l r r r r r r r l", _rows(results, names, cells, 6)) + _failures(results, names)
 
 
 def _connections(results: Results) -> str:
@@ -131,7 +137,7 @@ def _connections(results: Results) -> str:
     names = [name for name in _measured(results) if name in CONNECTION_SCENARIOS]
     if not names:
         return ""
-    return _table(head, "l l r r r r r r r l", _rows(results, names, cells, 6)) + _failures(results, names)
+    return table(head, "l l r r r r r r r l", _rows(results, names, cells, 6)) + _failures(results, names)
 
 
 def _rows(
@@ -208,7 +214,7 @@ def _life_cycle(results: Results) -> str:
 
     peers = [peer for peer in results.versions if any(cycle.peer == peer for cycle in results.life_cycles)]
     head = "peer|start, ms (range)|clean stop, s|idle RSS, MB|KB an idle connection, the first 1,000|starts"
-    return _table(head, "l r r r r l", map(row, peers)) if peers else ""
+    return table(head, "l r r r r l", map(row, peers)) if peers else ""
 
 
 def _disk(results: Results) -> str:
@@ -216,7 +222,7 @@ def _disk(results: Results) -> str:
     for what in dict.fromkeys(sync.what for sync in results.syncs):
         p50, p99 = zip(*((sync.p50_us, sync.p99_us) for sync in results.syncs if sync.what == what), strict=True)
         rows.append([what, *(f"{number(median([*us]))} ({number(min(us))} to {number(max(us))})" for us in (p50, p99))])
-    return _table("sync|p50, us (range over the probes)|p99, us", "l r r", rows) if rows else ""
+    return table("sync|p50, us (range over the probes)|p99, us", "l r r", rows) if rows else ""
 
 
 def _machine(results: Results) -> str:
@@ -237,7 +243,9 @@ def _measured(results: Results) -> list[str]:
     return [name for name in SCENARIOS if any(run.scenario == name for run in results.runs)]
 
 
-def _table(head: str, alignment: str, rows: Iterable[list[str]]) -> str:
+def table(head: str, alignment: str, rows: Iterable[list[str]]) -> str:
+    """A table in Markdown: ``head`` divided by bars, ``alignment`` l or r a column."""
+
     def line(cells: Iterable[str]) -> str:
         return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 

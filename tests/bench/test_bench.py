@@ -133,12 +133,23 @@ def test_results_survive_json() -> None:
 
 
 def test_report_replaces_only_what_stands_between_the_marks() -> None:
-    page = f"# Before\n\n{report.BEGIN}\nold\n{report.END}\n\nAfter.\n"
+    page = "# Before\n\n<!-- bench -->\nold\n<!-- /bench -->\n\nAfter.\n"
     once = report.replace_between_marks(page, "new\n")
-    assert once == f"# Before\n\n{report.BEGIN}\nnew\n{report.END}\n\nAfter.\n"
+    assert once == "# Before\n\n<!-- bench -->\nnew\n<!-- /bench -->\n\nAfter.\n"
     assert report.replace_between_marks(once, "new") == once
 
 
+def test_sections_of_one_page_leave_each_other_alone() -> None:
+    page = report.replace_between_marks("# Title\n", "the table")
+    page = report.replace_between_marks(page, "the depth", "bench-depth")
+    page = report.replace_between_marks(page, "a new table")
+    page = report.replace_between_marks(page, "a new depth", "bench-depth")
+    assert page == (
+        "# Title\n\n<!-- bench -->\na new table\n<!-- /bench -->\n\n"
+        "<!-- bench-depth -->\na new depth\n<!-- /bench-depth -->\n"
+    )
+
+
 def test_page_without_marks_gets_them() -> None:
-    assert report.replace_between_marks("", "new") == f"{report.BEGIN}\nnew\n{report.END}\n"
-    assert report.replace_between_marks("# Title\n", "new") == f"# Title\n\n{report.BEGIN}\nnew\n{report.END}\n"
+    assert report.replace_between_marks("", "new") == "<!-- bench -->\nnew\n<!-- /bench -->\n"
+    assert report.replace_between_marks("# Title\n", "new") == "# Title\n\n<!-- bench -->\nnew\n<!-- /bench -->\n"
