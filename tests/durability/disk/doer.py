@@ -1,4 +1,4 @@
-"""A process that does all kinds of things to files, for the recorder's test: what is recorded must lead to what is there.
+"""A process that does all kinds of things to files: what is recorded of it must lead to what is there.
 
 python -m tests.durability.disk.doer DIRECTORY SEED COUNT
 """

@@ -11,13 +11,12 @@ from random import Random
 
 import pytest
 
-from amqpd.broker.ports import BINDINGS, META, QUEUES, SEGMENTS
-from amqpd.store.lmdb_store import LmdbStore
 from tests.durability.disk import shim
 from tests.durability.disk.fate import Fate
 from tests.durability.disk.history import History
 from tests.durability.disk.image import Disk
 from tests.durability.disk.log import HEAD, Kind, Log, LogFull, NotRecorded, Record
+from tests.durability.writer import TICKET
 from tests.server.serving import ROOT
 
 pytestmark = pytest.mark.skipif(bool(shim.why_not()), reason=shim.why_not() or "it can be built")
@@ -105,3 +104,89 @@ def test_a_process_that_is_not_recorded_is_noticed(tmp_path: Path) -> None:
 
 
 # -- LMDB on such a disk: the store alone, with one batch a commit --
+
+
+UNSYNCED = "import lmdb; real = lmdb.open;lmdb.open = lambda *args, **options: real(*args, **{**options, **%s});"
+NO_DIRECTORY_SYNC = "import os; os.fsync = lambda fd: None;"  # LMDB does not call Python's
+WRITER = "%simport runpy, sys; runpy.run_module('tests.durability.writer', run_name='__main__', alter_sys=True)"
+# Says the newest ticket if everything else is as that ticket left it. A process of its own: the map of a file that is
+# too short ends it with SIGBUS.
+CHECK = """
+import sys
+from pathlib import Path
+from amqpd.broker.ports import BINDINGS, META, QUEUES, SEGMENTS
+from amqpd.store.lmdb_store import LmdbStore
+from tests.durability.writer import TICKET, state_after
+directory = Path(sys.argv[1])
+store = LmdbStore(directory, map_bytes=1 << 20)
+newest = store.read(META, b"newest")
+ticket = TICKET.unpack(newest)[0] if newest else 0
+found = [dict(store.scan(table, b"")) for table in (QUEUES, BINDINGS, SEGMENTS)]
+assert found == state_after(ticket)[1:]
+assert not list(directory.glob("*damaged*")), "nothing was salvaged"
+print(ticket)
+"""
+
+
+def cut(built: Path, place: Path, tickets: int, records: int, planted: str = "") -> tuple[int, Disk]:
+    """A writer that dies so many records behind its ticket of that number; the last ticket that it called durable."""
+    place.mkdir()
+    work, base = place / "work", place / "base"
+    base.mkdir()
+    with Log(place / "log") as log:
+        environ = {**os.environ, **shim.environ(built, log.path, work, "scratch")}
+        command = [sys.executable, "-c", WRITER % planted, str(work), "1"]
+        with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            said = process.stdout.read(TICKET.size * tickets)
+            log.kill_behind(records)
+            said += process.stdout.read()
+        assert process.returncode == -signal.SIGKILL
+        history = History(base, log.records(), "scratch")
+    return TICKET.unpack(said[-TICKET.size :])[0], Disk(history, place / "settled")
+
+
+def broken(disk: Disk, place: Path, said: int, seeds: range) -> Counter[str]:
+    """What is wrong with images of it: "unreadable", "lost", and how many are "fine"."""
+    found: Counter[str] = Counter()
+    digests = set()
+    for fate in Fate:
+        for seed in seeds:
+            target = place / "image"
+            digest = disk.image(target, fate, Random(seed))
+            if digest not in digests:
+                command = [sys.executable, "-c", CHECK, str(target)]
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+                is_there = done.returncode == 0 and int(done.stdout) >= said
+                found["fine" if is_there else "lost" if done.returncode == 0 else "unreadable"] += 1
+            digests.add(digest)
+            shutil.rmtree(target)
+    return found
+
+
+@pytest.mark.slow
+def test_what_lmdb_has_synced_survives(built: Path, tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+    for records in range(1, 9):
+        place = tmp_path / str(records)
+        said, disk = cut(built, place, 10 + records, records)
+        seen += broken(disk, place, said, range(2))
+    assert set(seen) == {"fine"}
+    assert seen["fine"] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("planted", "damage"),
+    [
+        (UNSYNCED % "{'sync': False, 'metasync': False}", {"unreadable", "lost"}),
+        (UNSYNCED % "{'metasync': False}", {"lost"}),
+        (NO_DIRECTORY_SYNC, {"lost"}),
+    ],
+    ids=["no sync", "no sync of meta pages", "no sync of directories"],
+)
+def test_what_was_not_synced_is_lost(built: Path, tmp_path: Path, planted: str, damage: set[str]) -> None:
+    """A disk that kept everything would prove nothing."""
+    said, disk = cut(built, tmp_path / "cut", 20, 3, planted)
+    seen = broken(disk, tmp_path / "cut", said, range(4))
+    assert damage <= set(seen), seen
