@@ -41,3 +41,9 @@ class Broker:
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
                 queue.stop()
+
+    def forget(self) -> None:
+        """Let go of every message: the last batch is written. Compiled messages are not seen by the collector."""
+        for vhost in self.vhosts.values():
+            for queue in vhost.queues.values():
+                queue.forget()

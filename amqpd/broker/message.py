@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from amqpd.broker.consumers import Consumer
     from amqpd.broker.queues.base import Queue
     from amqpd.broker.queues.segments import Segment
 
 
+@mypyc_attr(acyclic=True)  # freed by its count: the collector would look at every message there is
 class Message:
     """One message in one queue.
 

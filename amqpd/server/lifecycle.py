@@ -118,6 +118,7 @@ class Server:
         finally:
             os.close(self.alarm_fd)
             self.broker.journal.store.close()
+            self.broker.forget()
 
     async def _write_the_rest(self) -> None:
         """The last batch. Raises StoreFailed when it cannot be written: nothing in it was promised to anybody."""

@@ -124,3 +124,7 @@ class Queue:
     @abstractmethod
     def stop(self) -> None:
         """The broker stops cleanly: note for the next start what was delivered."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """The broker is no more: let go of all messages."""

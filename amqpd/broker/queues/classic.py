@@ -199,13 +199,17 @@ class ClassicQueue(Queue):
                 self.journal.delete(CLEAR | table, queue_key(self.queue_id))
         if self.backlog.has_scratch:
             self.journal.delete(CLEAR | SCRATCH, queue_key(self.queue_id))
+        self.forget()
+        self.ready_count = 0
+
+    def forget(self) -> None:
         self.ready.clear()
         self.tail.clear()
         self.backlog.clear()
         self.returned = []
         self.fresh = []
         self.paging = False
-        self.memory_bytes = self.ready_count = 0
+        self.memory_bytes = 0
 
     # -- the store --
 
