@@ -16,6 +16,7 @@ from typing import Final, Literal
 import lmdb
 
 from amqpd.broker.ports import CLEAR, SCRATCH, Op, Store
+from amqpd.store import integrity, salvage
 from amqpd.store.committer import Committer
 from amqpd.store.environment import Environment, sync_directories
 from amqpd.store.reader import Reader, Values, Wanted
@@ -47,12 +48,18 @@ class LmdbStore(Store):
         try:
             shutil.rmtree(directory / "scratch", ignore_errors=True)
             is_new = _check_data_file(directory)
+            problems = integrity.check(directory / "store" / "data.mdb")
+            if problems:
+                salvage.rebuild(directory, problems)
             self._main = Environment(directory / "store", map_bytes, sync=durability == "fsync")
             self._scratch = Environment(directory / "scratch", map_bytes, sync=False)
             if is_new:
                 self._main.sync()
                 sync_directories(directory / "store", directory, *new_in)
                 _mark_used(directory)
+        except (DataDirectoryError, salvage.UnreadableStore) as error:
+            os.close(self._lock_file)
+            raise DataDirectoryError(str(error)) from error
         except (lmdb.Error, OSError) as error:
             os.close(self._lock_file)
             raise DataDirectoryError(f"cannot open the store in {directory}: {error}") from error

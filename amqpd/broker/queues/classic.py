@@ -305,11 +305,11 @@ class ClassicQueue(Queue):
             self.backlog.add_run(run)
 
     def _refill(self) -> None:
-        """Fill ``ready``, which is empty, from the backlog, or from the tail when nothing is left there."""
+        """Fill ``ready``, which is empty, from the backlog, and from the tail when nothing is left there."""
         for message in self.backlog.next_messages():
             self.ready.append(message)
             self.memory_bytes += len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
-        if not self.ready and self.backlog.is_empty():
+        if self.backlog.is_empty():
             self.ready.extend(self.tail)
             self.tail.clear()
             self.paging = False
