@@ -5,7 +5,8 @@
 dies at the seventh time.
 
 The broker knows nothing of it. What is wrapped is py-lmdb, whose objects are replaced by ones that pass everything on,
-and the log, which tells when the broker stops. ``LAB_MAP_BYTES`` makes the map small, so that it grows all the time.
+renames of files, and the log, which tells when the broker stops. ``LAB_MAP_BYTES`` makes the map small, so that it
+grows all the time; ``LAB_SHRINK`` has the data file made smaller all the time.
 """
 
 import functools
@@ -22,6 +23,7 @@ import lmdb
 
 from amqpd.broker.ports import TABLES
 from amqpd.cli.main import main
+from amqpd.store import committer, environment
 
 POINTS: Final = (
     "opening",  # an environment, before LMDB does
@@ -35,6 +37,8 @@ POINTS: Final = (
     "grown",
     "compacting",  # a batch that writes segments anew, before its commit
     "compacted",  # ... and after it
+    "renaming",  # a new data file to the place of the old one: when it is made smaller, or salvaged
+    "renamed",
     "quarantining",  # a batch that moves something to quarantine, before its commit
     "quarantined",
     "reading-back",  # a segment, not handed on yet
@@ -43,6 +47,8 @@ POINTS: Final = (
     "closing",  # an environment, at a clean stop
 )
 DIED: Final = "lab: died at "
+SHRINK_ABOVE_BYTES: Final = 1 << 18
+TIDY_AFTER_BATCHES: Final = 30
 SEGMENT_TABLES: Final = ("segments", "scratch")
 KEY_BYTES: Final = 20  # queue, first and last position: where a segment's key says what it covers
 
@@ -96,7 +102,9 @@ class Environment(Proxy):
         if is_write:
             self.reach("before-begin")
         name = self.names.get(id(options.get("db")), "")
-        return Transaction(self.real.begin(*arguments, **options), self.executioner, self, name, is_write=is_write)
+        return Transaction(
+            self.real.begin(*arguments, **options), self.executioner, self.names, name, is_write=is_write
+        )
 
     def set_mapsize(self, size: int) -> None:
         self.reach("growing")
@@ -114,10 +122,10 @@ class Transaction(Proxy):
     """One that an environment began; ``table``: the name of its default one."""
 
     def __init__(
-        self, real: Any, executioner: Executioner, environment: Environment, table: str, *, is_write: bool
+        self, real: Any, executioner: Executioner, names: dict[int, str], table: str, *, is_write: bool
     ) -> None:
         super().__init__(real, executioner)
-        self.environment = environment
+        self.names = names
         self.table = table
         self.is_write = is_write
         self.put_segments: list[bytes] = []
@@ -189,7 +197,7 @@ class Transaction(Proxy):
         return Cursor(self.real.cursor(*arguments, **options), self.executioner, is_write=self.is_write)
 
     def name_of(self, options: dict[str, Any]) -> str:
-        return self.environment.names.get(id(options["db"]), "") if "db" in options else self.table
+        return self.names.get(id(options["db"]), "") if "db" in options else self.table
 
 
 class Cursor(Proxy):
@@ -236,14 +244,29 @@ def wrap(executioner: Executioner, map_bytes: int) -> None:
 
     def opened(*arguments: Any, **options: Any) -> Environment:
         executioner.reach("opening")
-        if map_bytes:
+        if map_bytes and options.get("subdir", True):
             options["map_size"] = map_bytes
-        environment = Environment(real_open(*arguments, **options), executioner, map_bytes)
+        made = Environment(real_open(*arguments, **options), executioner, map_bytes)
         executioner.reach("opened")
-        return environment
+        return made
 
+    real_replace = os.replace
+
+    def replaced(*arguments: Any, **options: Any) -> None:
+        executioner.reach("renaming")
+        real_replace(*arguments, **options)
+        executioner.reach("renamed")
+
+    os.replace = os.rename = replaced
     lmdb.open = opened  # type: ignore[assignment] # whoever opens one opens ours
     logging.getLogger("amqpd").addFilter(StopWatcher(executioner))
+
+
+def shrink_always() -> None:
+    """Make the data file smaller at every opportunity, of which there are many."""
+    environment.SHRINK_ABOVE_BYTES = SHRINK_ABOVE_BYTES  # type: ignore[misc] # final for the broker
+    environment.SHRINK_FACTOR = 1  # type: ignore[misc]
+    committer.TIDY_AFTER_BATCHES = TIDY_AFTER_BATCHES  # type: ignore[misc]
 
 
 if __name__ == "__main__":
@@ -253,4 +276,6 @@ if __name__ == "__main__":
     if not set(SEGMENT_TABLES) <= set(TABLES):
         sys.exit("the tables of segments have other names now")
     wrap(Executioner(name, int(number)), int(os.environ.get("LAB_MAP_BYTES", "0")))
+    if os.environ.get("LAB_SHRINK"):
+        shrink_always()
     main()

@@ -4,14 +4,19 @@ import math
 import random
 import signal
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from tests.durability.campaign import Campaign, Run
+from tests.durability.faults import damage
 from tests.durability.faults.base import Fault
+from tests.durability.faults.flip import flip_bits
+from tests.durability.faults.pages import SEGMENT_VALUES, Layout
 from tests.durability.lab_broker import DIED, POINTS
 
 CYCLES_ENOUGH: Final = 200  # a point that was never hit in so many cycles is no point
+FLIPS: Final = 5
 SMALL_MAP_BYTES: Final = 1 << 20
 SMALL_WINDOW_BYTES: Final = 65_536
 
@@ -26,6 +31,8 @@ class Plan:
     is_stop: bool = False
     has_small_map: bool = False
     has_small_window: bool = False
+    is_shrinking: bool = False
+    damaged: str = ""  # where bits are flipped before (``pages.py``)
 
 
 PLANS: Final = (
@@ -40,6 +47,10 @@ PLANS: Final = (
     Plan("grown", 4, has_small_map=True),
     Plan("compacting", 4, has_small_window=True),
     Plan("compacted", 4, has_small_window=True),
+    Plan("renaming", 3, is_shrinking=True),
+    Plan("renamed", 3, is_shrinking=True),
+    Plan("quarantining", 1, damaged=SEGMENT_VALUES),
+    Plan("quarantined", 1, damaged=SEGMENT_VALUES),
     Plan("reading-back", 40, has_small_window=True),
     Plan("last-batch", 2, is_stop=True),
     Plan("last-committed", 2, is_stop=True),
@@ -61,15 +72,27 @@ class FailPoints(Fault):
     def cycle(self, campaign: Campaign) -> None:
         fewest = min(self.share(plan) for plan in self.plans)
         plan = campaign.random.choice([plan for plan in self.plans if self.share(plan) == fewest])
-        times = int(
-            math.exp(campaign.random.uniform(0.0, math.log(plan.times_max + 1)))
-        )  # small ones as often as large
-        self.run(campaign, plan, times)
+        times = choose_times(campaign.random, plan.times_max)
+        if plan.damaged:
+            self.run_damaged(campaign, plan, times)
+        else:
+            self.run(campaign, plan, times)
 
     def share(self, plan: Plan) -> int:
         return self.tried[plan.point] // plan.weight
 
-    def run(self, campaign: Campaign, plan: Plan, times: int) -> None:
+    def run_damaged(self, campaign: Campaign, plan: Plan, times: int) -> None:
+        """The same on a file with flipped bits; what is reported is excused, whoever reported it."""
+        campaign.run(wait)
+        layout = Layout(damage.data_file(campaign).read_bytes())
+        places = campaign.random.sample(layout.spans[plan.damaged], min(FLIPS, len(layout.spans[plan.damaged])))
+        bits = {(span.start + campaign.random.randrange(span.length), 0) for span in places}
+        flip_bits(damage.data_file(campaign), bits)
+        look = damage.Look(campaign, layout)
+        self.run(campaign, plan, times, look.keep)
+        look.audit()
+
+    def run(self, campaign: Campaign, plan: Plan, times: int, on_ready: Callable[[Run], None] | None = None) -> None:
         """Die at the ``times``-th time, or be killed after a while."""
         launch = campaign.launch()
         launch.module = "tests.durability.lab_broker"
@@ -78,8 +101,10 @@ class FailPoints(Fault):
             launch.environ["LAB_MAP_BYTES"] = str(SMALL_MAP_BYTES)
         if plan.has_small_window:
             launch.environ["AMQPD_QUEUE_WINDOW_BYTES"] = str(SMALL_WINDOW_BYTES)
+        if plan.is_shrinking:
+            launch.environ["LAB_SHRINK"] = "1"
         self.tried[plan.point] += 1
-        campaign.run(stop if plan.is_stop else wait, launch=launch, may_die=True)
+        campaign.run(stop if plan.is_stop else wait, launch=launch, on_ready=on_ready, may_die=True)
         self.hit[plan.point] += f"{DIED}{plan.point}" in campaign.last_log
 
     def notes(self) -> list[str]:
