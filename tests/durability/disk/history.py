@@ -131,6 +131,15 @@ class History:
         contents = all(file.first_uncertain() == len(file.changes) for file in self.files() if not file.is_mapped)
         return contents and all(naming.is_certain for naming in self.namings)
 
+    @property
+    def unfinished(self) -> str:
+        """What the process was at when it died, as far as it had begun."""
+        names = []
+        for record, _ in self._begun.values():
+            is_through = bool(record.flags & Flag.THROUGH)
+            names.append(f"{record.kind.name.lower()}{' through' if is_through else ''}")
+        return " and ".join(sorted(names)) or "between calls"
+
     def files(self) -> list[File]:
         """All that ever had a name."""
         named = [*self.base.nodes.values(), *(naming.node for naming in self.namings)]

@@ -80,6 +80,7 @@ class PowerCut(Fault):
         images = self.choose(disk, place, campaign.random)
         uncertain = "nothing was uncertain" if history.is_settled else "something was uncertain"
         self.seen[f"records: {uncertain}"] += 1
+        self.seen[f"records: died in {history.unfinished}"] += 1
         self.go_on(campaign, disk, images[0], place)
         self.audit(campaign, disk, images[1:] or images)
         campaign.ledger.counts["power cuts"] += len(images)
