@@ -1,6 +1,7 @@
 from amqpd.broker.broker import Broker
 from amqpd.broker.ports import QUEUES, STATES
 from amqpd.broker.queues.segments import queue_key
+from amqpd.broker.records import unseal
 from amqpd.store.memory import MemoryStore
 from tests.broker.world import World
 from tests.support.wire import CountingIds
@@ -46,5 +47,6 @@ def test_stop_notes_what_was_delivered_of_every_queue() -> None:
     world.broker.stop()
     assert not world.journal.is_idle(), "the caller seals it"
     world.turn()
-    marks = [world.rows(STATES)[queue_key(world.find(name).queue_id)] for name in "ab"]
+    keys = [queue_key(world.find(name).queue_id) for name in "ab"]
+    marks = [unseal(key, world.rows(STATES)[key]) for key in keys]
     assert marks == [(1).to_bytes(8, "big"), (2).to_bytes(8, "big")]

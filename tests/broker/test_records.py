@@ -1,4 +1,5 @@
 import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ tables = st.dictionaries(texts, fields, max_size=5)
 
 
 def through_bytes(arguments: Table) -> Table:
-    return records.table_from_json(records.decode(records.encode(records.table_to_json(arguments))))
+    return records.table_from_json(records.parse(records.encode(records.table_to_json(arguments))))
 
 
 def exact(value: Any) -> Any:
@@ -141,13 +142,13 @@ def test_keys_tell_bindings_apart() -> None:
     assert records.binding_key("/", bindings[0]) != records.binding_key("v", bindings[0])
 
 
-# --- values ---
+# --- rows ---
 
 
-def test_exchange_value() -> None:
+def test_exchange_row() -> None:
     arguments = {"alternate-exchange": longstr("y")}
     exchange = TopicExchange("x", durable=True, auto_delete=True, internal=True, arguments=arguments)
-    assert records.decode(records.exchange_value("/", exchange)) == {
+    assert records.decode(*records.exchange_row("/", exchange)) == {
         "vhost": "/",
         "name": "x",
         "type": "topic",
@@ -157,9 +158,9 @@ def test_exchange_value() -> None:
     }
 
 
-def test_queue_value() -> None:
+def test_queue_row() -> None:
     queue = World().queue("q", auto_delete=True, arguments={"x-max-length": Field("I", 5)})
-    assert records.decode(records.queue_value("/", queue)) == {
+    assert records.decode(*records.queue_row("/", queue)) == {
         "vhost": "/",
         "name": "q",
         "id": queue.queue_id,
@@ -168,9 +169,9 @@ def test_queue_value() -> None:
     }
 
 
-def test_binding_value() -> None:
+def test_binding_row() -> None:
     binding = Binding("x", "q", True, "k", {"a": Field("x", b"\xff")})
-    assert records.decode(records.binding_value("/", binding)) == {
+    assert records.decode(*records.binding_row("/", binding)) == {
         "vhost": "/",
         "source": "x",
         "destination": "q",
@@ -178,3 +179,73 @@ def test_binding_value() -> None:
         "key": "k",
         "arguments": [["a", "x", "/w=="]],
     }
+
+
+def test_keys_of_rows_are_made_of_names() -> None:
+    queue = World().queue("q")
+    exchange = TopicExchange("x", durable=True, auto_delete=False, internal=False, arguments={})
+    binding = Binding("x", "q", True, "k")
+    assert records.queue_row("v", queue)[0] == records.name_key("v", "q")
+    assert records.exchange_row("v", exchange)[0] == records.name_key("v", "x")
+    assert records.binding_row("v", binding)[0] == records.binding_key("v", binding)
+
+
+# --- seals ---
+
+KEY, BODY = b"a key", b'{"name":"q"}'
+
+
+def flipped(octets: bytes, *bits: int) -> bytes:
+    spoilt = bytearray(octets)
+    for bit in bits:
+        spoilt[bit // 8] ^= 1 << bit % 8
+    return bytes(spoilt)
+
+
+@given(key=st.binary(max_size=30), body=st.binary(min_size=1, max_size=60))
+def test_what_is_sealed_can_be_unsealed(key: bytes, body: bytes) -> None:
+    value = records.seal(key, body)
+    assert records.unseal(key, value) == body
+    assert value[4:] == body, "a person can read it"
+
+
+def test_a_seal_is_of_key_and_body() -> None:
+    assert records.seal(KEY, BODY)[:4] == zlib.crc32(KEY + BODY).to_bytes(4, "big")
+
+
+def test_every_flipped_bit_breaks_a_seal_and_is_repaired() -> None:
+    value = records.seal(KEY, BODY)
+    for bit in range(len(KEY + value) * 8):
+        both = flipped(KEY + value, bit)
+        key, spoilt = both[: len(KEY)], both[len(KEY) :]
+        with pytest.raises(records.CorruptRecord):
+            records.unseal(key, spoilt)
+        assert records.repair(key, spoilt) == (KEY, BODY)
+
+
+def test_no_two_flipped_bits_are_taken_for_one() -> None:
+    both = KEY + records.seal(KEY, BODY)
+    for first in range(0, len(both) * 8, 7):
+        for second in range(first + 1, len(both) * 8, 11):
+            spoilt = flipped(both, first, second)
+            assert records.repair(spoilt[: len(KEY)], spoilt[len(KEY) :]) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"\0", bytes(4), b"junk", records.seal(KEY, BODY)[:-1], b"x" * 5000])
+def test_no_sealed_value(value: bytes) -> None:
+    with pytest.raises(records.CorruptRecord):
+        records.unseal(KEY, value)
+    assert records.repair(KEY, value) is None
+
+
+def test_a_value_under_another_key_breaks_its_seal() -> None:
+    with pytest.raises(records.CorruptRecord):
+        records.unseal(b"other", records.seal(KEY, BODY))
+
+
+def test_long_values_are_not_repaired() -> None:
+    """It would take as long as the square of their size."""
+    longest = records.seal(KEY, bytes(records.REPAIR_MAX_BYTES - 4))
+    assert records.repair(KEY, flipped(longest, 3)) == (KEY, bytes(records.REPAIR_MAX_BYTES - 4))
+    longer = records.seal(KEY, bytes(records.REPAIR_MAX_BYTES - 3))
+    assert records.repair(KEY, flipped(longer, 3)) is None

@@ -6,10 +6,11 @@ import pytest
 from amqpd.broker import records, recovery
 from amqpd.broker.bindings import Binding
 from amqpd.broker.fields import Field, Table, longstr, table
-from amqpd.broker.ports import ACKS, BINDINGS, META, SEGMENTS, STATES
-from amqpd.broker.queues.segments import SEGMENT_HEADER_BYTES, acks_value, queue_key, segment_key
+from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES
+from amqpd.broker.queues.segments import acks_key, queue_key, read_segment_key
 from amqpd.store.memory import MemoryStore
 from tests.broker.world import World
+from tests.support.wire import DelayedStore, Server, take_head
 
 ARGUMENTS: Table = {"x-a": Field("I", 1), "x-b": Field("x", b"\xff")}
 
@@ -23,7 +24,7 @@ def world() -> World:
 
 
 def test_an_empty_store_gets_its_schema_in_the_first_batch(world: World) -> None:
-    assert world.rows(META) == {records.SCHEMA_KEY: b"1"}
+    assert world.rows(META) == dict([records.row(records.SCHEMA_KEY, 2)])
     assert recovery.check_schema(world.disk)
 
 
@@ -34,17 +35,38 @@ def test_a_store_that_was_never_used_has_no_schema() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (b"2", r"was written by a newer amqpd \(its schema is 2, this one reads up to 1\)"),
-        (b"junk", "has a schema version that cannot be read: b'junk'"),
-        (b'"one"', "has a schema version that cannot be read"),
-        (b"\xff" * 100, "has a schema version that cannot be read"),
+        (b"1", r"was written by an amqpd from before its first release \(schema 1\)"),
+        (
+            records.row(records.SCHEMA_KEY, 3)[1],
+            r"was written by a newer amqpd \(its schema is 3, this one reads up to 2\)",
+        ),
     ],
 )
-def test_a_store_of_somebody_else_is_refused(value: bytes, reason: str) -> None:
+def test_a_store_of_another_version_is_refused(value: bytes, reason: str) -> None:
     disk = MemoryStore()
     disk.commit(1, [(META, records.SCHEMA_KEY, value)])
-    with pytest.raises(recovery.UnusableStore, match=f"^{reason}"):
+    with pytest.raises(recovery.UnusableStore, match=f"^{reason}$"):
         World(disk)
+
+
+@pytest.mark.parametrize("value", [b"junk", b'"one"', b"\xff" * 100, None])
+def test_a_schema_that_is_lost_costs_nothing_else(
+    world: World, value: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such a store is not an empty one."""
+    world.publish(world.queue(), b"1")
+    world.turn()
+    if value is None:
+        del world.disk.tables[META][records.SCHEMA_KEY]
+    else:
+        world.disk.tables[META][records.SCHEMA_KEY] = value
+    again = world.crash()
+    assert "the store's schema version is lost: taken for 2" in caplog.text
+    assert again.rows(META)[records.SCHEMA_KEY] == records.row(records.SCHEMA_KEY, 2)[1]
+    assert list(again.rows(QUARANTINE).values()) == ([] if value is None else [value])
+    other = again.queue("other")
+    assert other.queue_id != again.find("q").queue_id
+    assert again.bodies(again.find("q")) == [b"1"]
 
 
 # --- topology ---
@@ -70,6 +92,7 @@ def test_durable_queues_come_back_empty_or_not(world: World) -> None:
     assert (twin.queue_id, twin.durable, twin.auto_delete, twin.owner) == (queue.queue_id, True, True, None)
     assert twin.arguments == ARGUMENTS
     assert (twin.ready_count, twin.created) == (0, 0)
+    assert twin.hold_ticket() == 0
     assert twin.get() is None
 
 
@@ -104,13 +127,17 @@ def test_what_is_not_durable_does_not_come_back(world: World) -> None:
 
 
 @pytest.mark.parametrize(("source", "destination", "to_queue"), [("x", "q", True), ("amq.direct", "r", True)])
-def test_a_binding_without_both_ends_is_left_out(world: World, source: str, destination: str, to_queue: bool) -> None:
+def test_a_binding_without_both_ends_is_removed(
+    world: World, source: str, destination: str, to_queue: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     world.queue("q")
-    binding = Binding(source, destination, to_queue, "k")
-    key = records.binding_key("/", binding)
-    world.journal.put(BINDINGS, key, records.binding_value("/", binding))
+    world.journal.put(BINDINGS, *records.binding_row("/", Binding(source, destination, to_queue, "k")))
     world.turn()
-    assert len(world.crash().vhost.bindings) == 0
+    again = world.crash()
+    assert len(again.vhost.bindings) == 0
+    assert again.rows(BINDINGS) == {}
+    words = f"binding of '{destination}' to '{source}' with key 'k': one end of it is lost: it is removed"
+    assert [record.getMessage() for record in caplog.records] == [words]
 
 
 def test_other_virtual_hosts_come_back(world: World) -> None:
@@ -138,7 +165,7 @@ def test_no_queue_number_is_used_twice(world: World) -> None:
 # --- messages ---
 
 
-def test_counts_come_from_headers_alone(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_counts_come_from_keys_alone(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """No message is looked at: what is wrong in one is not seen before it is read."""
     queue = world.queue()
     world.publish(queue, b"1", b"2", b"3")
@@ -146,8 +173,8 @@ def test_counts_come_from_headers_alone(world: World, caplog: pytest.LogCaptureF
     world.publish(queue, b"4")
     world.turn()
     assert len(world.rows(SEGMENTS)) == 2
-    for key, value in world.rows(SEGMENTS).items():
-        world.disk.tables[SEGMENTS][key] = value[:SEGMENT_HEADER_BYTES] + bytes(len(value) - SEGMENT_HEADER_BYTES)
+    for key in world.rows(SEGMENTS):
+        world.disk.tables[SEGMENTS][key] = b""
     with caplog.at_level(logging.WARNING):
         twin = world.crash().find()
     assert twin.ready_count == 4
@@ -181,25 +208,30 @@ def test_positions_go_on_behind_the_last_one(world: World) -> None:
 
 def test_marks_come_back(world: World) -> None:
     queue = world.queue()
-    world.journal.put(STATES, queue_key(queue.queue_id), (2).to_bytes(8, "big"))
+    key = queue_key(queue.queue_id)
+    world.journal.put(STATES, key, records.seal(key, (2).to_bytes(8, "big")))
     world.publish(queue, b"1", b"2", b"3")
     world.turn()
     again = world.crash()
     assert again.drain(again.find()) == [(b"1", True), (b"2", True), (b"3", False)]
 
 
-# --- what cannot be read ---
+# --- damage ---
 
 
-def corrupt(world: World, table: int, count: int = 1) -> None:
-    """Spoil the first values of ``table``."""
-    for key in sorted(world.rows(table))[:count]:
-        world.disk.tables[table][key] = b"junk"
+def flipped(octets: bytes, bit: int) -> bytes:
+    spoilt = bytearray(octets)
+    spoilt[bit // 8] ^= 1 << bit % 8
+    return bytes(spoilt)
 
 
-def spoilt(world: World) -> World:
-    """Two segments of two messages; the second message of the first one is acked."""
-    queue = world.queue()
+def full() -> World:
+    """A row in every table: exchanges, a binding, two queues; of "q" two segments, the second of four is acked."""
+    world = World()
+    world.vhost.declare_exchange("x", "topic", durable=True, auto_delete=False, internal=False, arguments=ARGUMENTS)
+    queue = world.queue("q", arguments=ARGUMENTS)
+    world.vhost.bind(Binding("x", "q", True, "#"))
+    world.queue("z")
     for bodies in ((b"1", b"2"), (b"3", b"4")):
         world.publish(queue, *bodies)
         world.turn()
@@ -207,52 +239,238 @@ def spoilt(world: World) -> World:
     queue.settle(second)
     queue.requeue([first])
     world.turn()
-    assert len(world.rows(ACKS)) == 1
+    assert all(world.rows(table) for table in (META, EXCHANGES, QUEUES, BINDINGS, SEGMENTS, ACKS, STATES))
     return world
 
 
-@pytest.mark.parametrize("table_number", [SEGMENTS, ACKS])
-def test_a_corrupt_segment_is_reported_and_the_others_come_back(
-    world: World, table_number: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    corrupt(spoilt(world), table_number)
-    again = world.crash()
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "queue 'q'" in caplog.text
-    assert "kept, but not delivered" in caplog.text
-    assert again.find().ready_count == 2
-    assert again.bodies(again.find()) == [b"3", b"4"]
-    assert len(again.rows(SEGMENTS)) == 1, "what is corrupt stays where it is"
+def check_full(world: World) -> None:
+    """All of it is there."""
+    assert set(world.vhost.queues) == {"q", "z"}
+    assert world.vhost.exchanges["x"].arguments == ARGUMENTS
+    assert set(world.vhost.bindings) == {Binding("x", "q", True, "#")}
+    assert [queue.name for queue in world.vhost.route(world.vhost.exchanges["x"], "a.b", None)] == ["q"]
+    assert world.queue("another").queue_id == 3
+    # What was delivered: up to the mark, which is far ahead.
+    assert world.drain(world.find("q")) == [(b"1", True), (b"3", True), (b"4", True)]
 
 
-def test_a_segment_under_another_ones_key_is_corrupt(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    queue = world.queue()
-    world.publish(queue, b"1")
-    world.turn()
-    (value,) = world.rows(SEGMENTS).values()
-    world.disk.tables[SEGMENTS][segment_key(queue.queue_id, 5)] = value
+RECORDS = (META, EXCHANGES, QUEUES, BINDINGS, ACKS, STATES)
+
+
+@pytest.mark.parametrize("table", RECORDS, ids=[TABLES[table] for table in RECORDS])
+def test_every_flipped_bit_of_a_record_is_repaired(table: int, caplog: pytest.LogCaptureFixture) -> None:
+    world = full()
+    rows = world.rows(table)
+    for key, value in rows.items():
+        for bit in range(0, len(key + value) * 8, 5 if len(value) > 20 else 1):
+            caplog.clear()
+            both = flipped(key + value, bit)
+            damaged = {**rows, both[: len(key)]: both[len(key) :]}
+            if both[: len(key)] != key:
+                del damaged[key]
+            world.disk.tables[table] = damaged
+            again = world.crash()
+            assert again.rows(table) == rows or table == META
+            assert again.rows(table).items() >= rows.items()
+            assert again.rows(QUARANTINE) == {}
+            assert [record.levelname for record in caplog.records] == ["WARNING"]
+            assert f"{TABLES[table]}: a record with one flipped bit was repaired" in caplog.text
+            check_full(again)
+
+
+@pytest.mark.parametrize("table", RECORDS, ids=[TABLES[table] for table in RECORDS])
+def test_a_record_beyond_repair_is_put_away_and_told(table: int, caplog: pytest.LogCaptureFixture) -> None:
+    world = full()
+    for key in world.rows(table):
+        world.disk.tables[table][key] = b"junk"
+    damaged = world.rows(table)
     again = world.crash()
-    assert again.bodies(again.find()) == [b"1"], "once"
-    assert "a segment lies under another one's key" in caplog.text
+    assert again.rows(QUARANTINE) == damaged
+    assert not any(value == b"junk" for value in again.rows(table).values())
+    told = [record.getMessage() for record in caplog.records if "in quarantine" in record.getMessage()]
+    assert len(told) == len(damaged)
+    assert all(text.startswith(f"{TABLES[table]}: the checksum of a record does not hold") for text in told)
+    caplog.clear()
+    third = again.crash()
+    assert "in quarantine" not in caplog.text, "it is told once"
+    assert third.rows(QUARANTINE) == damaged
+
+
+def test_a_lost_ack_map_brings_messages_back(world: World) -> None:
+    """Delivered before, all of them."""
+    world = full()
+    (key,) = world.rows(ACKS)
+    world.disk.tables[ACKS][key] = b"junk"
+    again = world.crash()
+    assert again.find().ready_count == 4
+    assert again.drain(again.find()) == [(b"%d" % number, True) for number in range(1, 5)]
+    assert (again.rows(SEGMENTS), again.rows(ACKS)) == ({}, {})
+
+
+def test_an_ack_map_of_another_size_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    world = full()
+    (key,) = world.rows(ACKS)
+    world.disk.tables[ACKS][key] = records.seal(key, b"\x01\x01")
+    again = world.crash()
+    words = "queue 'q': which messages of segment 1-2 were acked is lost: all of them are delivered again"
+    assert words in caplog.text
+    assert again.find().ready_count == 4
+
+
+def test_acks_of_a_segment_that_is_gone_are_told_and_removed(caplog: pytest.LogCaptureFixture) -> None:
+    world = full()
+    key = acks_key(world.find().queue_id, 1000)
+    world.disk.tables[ACKS][key] = records.seal(key, b"\x01")
+    again = world.crash()
+    assert "acks of a segment at 1000, which is not there" in caplog.text
+    assert key not in again.rows(ACKS)
+    assert again.find().next_position > 1000, "no ack may ever say anything about a message that comes later"
+    check_full(again)
+
+
+@pytest.mark.parametrize("is_spoilt", [True, False])
+def test_a_lost_mark_is_everywhere_and_stays_there(is_spoilt: bool) -> None:
+    """Start after start: whatever may have been delivered is told to be, once too often if need be."""
+    world = full()
+    (key,) = world.rows(STATES)
+    if is_spoilt:
+        world.disk.tables[STATES][key] = b"junk"
+    else:
+        del world.disk.tables[STATES][key]
+        world.disk.tables[STATES][b"\x70\x71\x72\x73"] = b"junk"
+    again = world.crash()
+    assert again.take(again.find()).redelivered
+    third = again.crash()
+    taken = third.drain(third.find())
+    assert taken == [(b"1", True), (b"3", True), (b"4", True)]
+
+
+# --- damaged segments ---
+
+
+def segment_at(world: World, first: int) -> bytes:
+    (key,) = [key for key in world.rows(SEGMENTS) if read_segment_key(key)[1] == first]
+    return key
+
+
+def test_every_flipped_bit_of_a_segments_key_is_repaired(caplog: pytest.LogCaptureFixture) -> None:
+    """The value knows its key."""
+    world = full()
+    rows = world.rows(SEGMENTS)
+    key = segment_at(world, 1)
+    for bit in range(0, len(key) * 8, 3):
+        caplog.clear()
+        world.disk.tables[SEGMENTS] = {**rows, flipped(key, bit): rows[key]}
+        del world.disk.tables[SEGMENTS][key]
+        again = world.crash()
+        assert again.rows(SEGMENTS) == rows
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "segment 1-2 of queue 1: its damaged key was repaired" in caplog.text
+        check_full(again)
+
+
+def test_who_waits_for_a_segment_whose_key_is_repaired_gets_it() -> None:
+    """It is not read before it is on disk under its own key, and then at once."""
+    world = full()
+    key = segment_at(world, 1)
+    value = world.disk.tables[SEGMENTS].pop(key)
+    world.disk.tables[SEGMENTS][flipped(key, 255)] = value
+    disk = MemoryStore()
+    disk.tables = [dict(rows) for rows in world.disk.tables]
+    store = DelayedStore(disk)
+    server = Server(store)
+    recovery.restore(server.broker)
+    peer = server.peer(1)
+    peer.call(1, "basic.consume", queue="q", no_ack=True)
+    while store.complete():
+        server.turn()
+        server.check()
+    assert server.broker.vhosts["/"].queues["q"].ready_count == 0
+
+
+def test_a_segment_that_names_nobody_is_put_away(caplog: pytest.LogCaptureFixture) -> None:
+    world = full()
+    key = segment_at(world, 1)
+    value = flipped(world.disk.tables[SEGMENTS].pop(key), 500)
+    world.disk.tables[SEGMENTS][flipped(key, 255)] = value
+    again = world.crash()
+    assert "it is in quarantine" in caplog.text
+    assert again.rows(QUARANTINE) == {flipped(key, 255): value}
+    assert again.drain(again.find()) == [(b"3", True), (b"4", True)]
+
+
+def test_a_segment_under_another_ones_key_is_put_away(caplog: pytest.LogCaptureFixture) -> None:
+    world = full()
+    key = segment_at(world, 3)
+    value = world.rows(SEGMENTS)[segment_at(world, 1)]
+    world.disk.tables[SEGMENTS][key] = value
+    again = world.crash()
+    assert again.take(again.find()).content == b"1"
+    assert take_head(again.server, again.find()) is None, "once"
+    again.turn()
+    words = "queue 'q': segment 3-4 lies under another one's key: 2 messages are lost to this queue"
+    assert words in caplog.text
+    assert again.rows(QUARANTINE) == {key: value}
 
 
 def test_a_segment_that_is_all_acked_is_not_there(world: World) -> None:
     queue = world.queue()
     world.publish(queue, b"1", b"2")
     world.turn()
-    world.disk.tables[ACKS][segment_key(queue.queue_id, 1)] = acks_value(bytearray(b"\x03"))
+    key = acks_key(queue.queue_id, 1)
+    world.disk.tables[ACKS][key] = records.seal(key, b"\x03")
     assert world.crash().find().ready_count == 0
 
 
-@pytest.mark.parametrize("table_number", [SEGMENTS, ACKS])
-def test_nothing_is_written_over_a_corrupt_segment(world: World, table_number: int) -> None:
-    """Nor may its ack map say anything about messages that come later."""
-    corrupt(spoilt(world), table_number, count=2)
-    kept = world.rows(table_number)
+def test_nothing_is_written_over_what_is_in_quarantine() -> None:
+    world = full()
+    for key in world.rows(SEGMENTS):
+        world.disk.tables[SEGMENTS][key] = b"junk"
+    damaged = world.rows(SEGMENTS)
     again = world.crash()
-    again.bodies(again.find())
+    assert take_head(again.server, again.find()) is None
     again.publish(again.find(), b"5", b"6", b"7")
     again.turn()
-    assert kept.items() <= again.rows(table_number).items()
+    assert again.rows(QUARANTINE) == damaged
     third = again.crash()
     assert third.bodies(third.find()) == [b"5", b"6", b"7"]
+
+
+# --- orphans ---
+
+
+def test_messages_of_a_queue_without_a_name_are_kept_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    world = full()
+    kept = [world.rows(table) for table in (SEGMENTS, ACKS)]
+    world.disk.tables[QUEUES] = {}
+    again = world.crash()
+    assert again.vhost.queues == {}
+    assert "queue number 1 has lost its name: its messages, up to 4, are kept, but not delivered" in caplog.text
+    queue = again.queue("q")
+    again.publish(queue, b"5")
+    again.turn()
+    third = again.crash()
+    assert third.bodies(third.find()) == [b"5"]
+    assert [third.rows(table) for table in (SEGMENTS, ACKS)] == kept
+
+
+@pytest.mark.parametrize("is_spoilt", [True, False])
+@pytest.mark.parametrize("table", [QUEUES, SEGMENTS, ACKS])
+def test_a_lost_queue_number_is_above_all_that_are_known(world: World, table: int, is_spoilt: bool) -> None:
+    """Whatever knows of a queue: its name, its messages, its acks."""
+    world.broker.queue_numbers.next = 900
+    queue = world.queue()
+    world.publish(queue, b"1", b"2")
+    world.turn()
+    queue.settle(world.take(queue))
+    world.turn()
+    for other in {QUEUES, SEGMENTS, ACKS, STATES} - {table}:
+        world.disk.tables[other] = {}
+    assert len(world.rows(table)) == 1
+    if is_spoilt:
+        world.disk.tables[META][records.NEXT_QUEUE_KEY] = b"junk"
+    else:
+        del world.disk.tables[META][records.NEXT_QUEUE_KEY]
+    again = world.crash()
+    assert again.queue("new").queue_id == 901
+    assert again.crash().queue("newer").queue_id == 902

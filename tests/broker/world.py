@@ -7,7 +7,7 @@ from amqpd import limits
 from amqpd.broker.fields import Table
 from amqpd.broker.message import Message
 from amqpd.broker.owner import Owner
-from amqpd.broker.ports import SCRATCH
+from amqpd.broker.ports import NEXT, SCRATCH
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.recovery import restore
 from amqpd.protocols.amqp091.channel import Channel
@@ -64,8 +64,10 @@ class World:
 
     def take(self, queue: ClassicQueue) -> Message:
         """The head, once it may be got; it is unacked."""
-        if queue.hold_ticket():
+        while queue.hold_ticket():
+            ticket = queue.hold_ticket()
             self.turn()
+            assert queue.hold_ticket() != ticket or ticket == NEXT, "its mark is not durable"
         assert queue.hold_ticket() == 0, "its mark is not durable"
         message = queue.get()
         assert message is not None, "the queue is empty"

@@ -21,12 +21,12 @@ from hypothesis.stateful import (
 
 from amqpd import limits
 from amqpd.broker.ports import SCRATCH
-from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.recovery import restore
 from amqpd.store.memory import MemoryStore
 from tests.properties.model import Channel, Connection, Entry, Model, Refused
 from tests.support import wire
 from tests.support.raw_peer import decode_properties, properties
+from tests.support.small_segments import needs_interpreter, small_segments
 from tests.support.wire import Peer, Said, Server
 
 pytestmark = pytest.mark.timeout(600)  # to make a failing example small may take minutes
@@ -466,8 +466,10 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_has_what_is_durable(self) -> None:
-        broker = Server(copy_of(self.server.store)).broker
+        server = Server(copy_of(self.server.store), queue_window_bytes=self.window_bytes)
+        broker = server.broker
         restore(broker)
+        server.turn()
         model = self.model
         vhost = broker.vhosts["/"]
         durable = {name for name, exchange in model.exchanges.items() if exchange.durable}
@@ -483,15 +485,14 @@ class BrokerMachine(RuleBasedStateMachine):
         unacked = model.unacked()
         for name, queue in kept.items():
             stored = vhost.queues[name]
-            assert isinstance(stored, ClassicQueue)
             entries = [*queue.ready, *(entry for other, entry in unacked if other is queue)]
             entries = sorted((entry for entry in entries if entry.persistent), key=lambda entry: entry.number)
             assert stored.ready_count == len(entries)
             for entry in entries:
-                message = stored.get()
+                message = wire.take_head(server, stored)
                 assert message is not None
                 assert message.content.endswith(entry.body + b"\xce"), f"{name}: {entry}"
-            assert stored.get() is None
+            assert wire.take_head(server, stored) is None
 
     def teardown(self) -> None:
         for number in list(self.peers):
@@ -528,6 +529,14 @@ TestBroker = BrokerMachine.TestCase
 TestBroker.settings = settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False)
 TestPaging = PagingMachine.TestCase
 TestPaging.settings = settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False)
+
+
+@needs_interpreter
+def test_compacting() -> None:
+    with small_segments():
+        run_state_machine_as_test(
+            PagingMachine, settings=settings(max_examples=100, stateful_step_count=50, report_multiple_bugs=False)
+        )
 
 
 @pytest.mark.slow

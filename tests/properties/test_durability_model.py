@@ -14,11 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from amqpd import limits
 from amqpd.broker.ports import SCRATCH
-from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.recovery import restore
 from amqpd.store.memory import MemoryStore
 from tests.support import wire
 from tests.support.raw_peer import properties
+from tests.support.small_segments import needs_interpreter, small_segments
 from tests.support.wire import DelayedStore, Peer, Server
 
 pytestmark = pytest.mark.timeout(600)  # to make a failing example small may take minutes
@@ -28,11 +28,12 @@ QUEUES = ("kept", "brief")  # a durable one and another
 
 @dataclass(eq=False)
 class Sent:
-    """A publish. ``promised``: its client was told that it is safe."""
+    """A publish, perhaps in a transaction. ``promised``: its client was told that it is safe."""
 
     number: int
     queues: tuple[str, ...]
     persistent: bool
+    is_traded: bool
     promised: bool = False
 
 
@@ -43,7 +44,16 @@ class DurabilityMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = DelayedStore()
+        self.sent: dict[int, Sent] = {}
+        self.excused: set[int] = set()  # of "kept", perhaps purged: may be there or not
+        self.settled: set[int] = set()  # of "kept": wanted no more
+        self.settled_for_good: set[int] = set()  # and on disk
+        self.seen: dict[tuple[str, bool], int] = {}  # queue, whether traded -> the newest that came for the first time
+        self.start(MemoryStore())
+
+    def start(self, disk: MemoryStore) -> None:
+        """A broker with what is on the disk, and connections that have said nothing yet."""
+        self.store = DelayedStore(disk)
         self.store.is_delaying = False
         self.server = Server(self.store, queue_window_bytes=self.window_bytes)
         restore(self.server.broker)
@@ -57,7 +67,7 @@ class DurabilityMachine(RuleBasedStateMachine):
         self.publisher.call(1, "confirm.select")
         self.trader.call(1, "tx.select")
         self.store.is_delaying = True
-        self.sent: dict[int, Sent] = {}
+        self.store.is_reading = False
         self.confirmable: list[Sent] = []
         self.confirmed = 0
         self.traded: list[Sent] = []
@@ -65,16 +75,12 @@ class DurabilityMachine(RuleBasedStateMachine):
         self.asked: list[tuple[str, str, bool]] = []  # of the getter: method, queue, no-ack
         self.declares: list[str] = []
         self.unacked: dict[int, tuple[str, int]] = {}  # tag -> queue, number
-        self.excused: set[int] = set()  # of "kept", perhaps purged: may be there or not
-        self.settled: set[int] = set()  # of "kept": wanted no more
-        self.settled_for_good: set[int] = set()  # and on disk
-        self.seen: dict[tuple[str, bool], int] = {}  # queue, whether traded -> the newest that came for the first time
         self.next_tag = 1
 
     # -- rules --
 
-    def new(self, into: str, persistent: bool) -> tuple[Sent, bytes]:
-        sent = Sent(len(self.sent) + 1, QUEUES if into == "both" else (into,), persistent)
+    def new(self, into: str, persistent: bool, *, is_traded: bool) -> tuple[Sent, bytes]:
+        sent = Sent(len(self.sent) + 1, QUEUES if into == "both" else (into,), persistent, is_traded)
         self.sent[sent.number] = sent
         exchange, key = ("amq.fanout", "") if into == "both" else ("", into)
         body = b"%06d" % sent.number
@@ -85,7 +91,7 @@ class DurabilityMachine(RuleBasedStateMachine):
 
     @rule(into=places, persistent=many)
     def publish(self, into: str, persistent: list[bool]) -> None:
-        made = [self.new(into, is_kept) for is_kept in persistent]
+        made = [self.new(into, is_kept, is_traded=False) for is_kept in persistent]
         self.confirmable += [sent for sent, _ in made]
         self.publisher.feed(b"".join(data for _, data in made))
         self.listen()
@@ -95,7 +101,7 @@ class DurabilityMachine(RuleBasedStateMachine):
         """Publish in a transaction, and perhaps commit. Not while a commit waits: it would belong to the next one."""
         if self.commits:
             return
-        made = [self.new(into, is_kept) for is_kept in persistent]
+        made = [self.new(into, is_kept, is_traded=True) for is_kept in persistent]
         self.traded += [sent for sent, _ in made]
         self.trader.feed(b"".join(data for _, data in made))
         if commit:
@@ -165,6 +171,23 @@ class DurabilityMachine(RuleBasedStateMachine):
         if self.server.broker.journal.is_idle():
             self.settled_for_good = set(self.settled)
 
+    @rule()
+    def read(self) -> None:
+        """The disk is done with what it was asked to read."""
+        self.store.is_reading = True
+        self.listen()
+        self.store.is_reading = False
+
+    @rule(is_wanted=st.integers(0, 4))
+    def crash(self, is_wanted: int) -> None:
+        """The next start. Who waited for an answer does not get it."""
+        if is_wanted:
+            return
+        found = set(self.survivors())
+        self.settled -= found  # acked, not yet on disk
+        self.settled_for_good = set(self.settled)
+        self.start(copy_of(self.store.inner))
+
     # -- what is heard --
 
     def listen(self) -> None:
@@ -200,7 +223,7 @@ class DurabilityMachine(RuleBasedStateMachine):
             self.next_tag += 1
             number = int(said.body)
             if not said.args["redelivered"]:
-                source = (name, self.sent[number] in self.confirmable)
+                source = (name, self.sent[number].is_traded)
                 assert number > self.seen.get(source, 0), f"{number} behind {self.seen[source]} of {name}"
                 self.seen[source] = number
             if no_ack:
@@ -226,16 +249,13 @@ class DurabilityMachine(RuleBasedStateMachine):
 
     def survivors(self) -> dict[int, bool]:
         """What a crash would leave in the durable queue, in order: number -> redelivered."""
-        copy = MemoryStore()
-        copy.tables = [dict(rows) for rows in self.store.inner.tables]
-        copy.tables[SCRATCH] = {}
-        broker = Server(copy).broker
-        restore(broker)
-        queue = broker.vhosts["/"].queues["kept"]
-        assert isinstance(queue, ClassicQueue)
+        server = Server(copy_of(self.store.inner), queue_window_bytes=self.window_bytes)
+        restore(server.broker)
+        server.turn()
+        queue = server.broker.vhosts["/"].queues["kept"]
         found: dict[int, bool] = {}
         while True:
-            message = queue.get()
+            message = wire.take_head(server, queue)
             if message is None:
                 return found
             number = int(message.content[-7:-1])
@@ -246,7 +266,7 @@ class DurabilityMachine(RuleBasedStateMachine):
     def a_crash_keeps_promises(self) -> None:
         found = self.survivors()
         # Each publisher keeps its order, but neither is first: a transaction's numbers are older than its commit.
-        ours = [number for number in found if self.sent[number] in self.confirmable]
+        ours = [number for number in found if not self.sent[number].is_traded]
         assert ours == sorted(ours)
         for sent in self.sent.values():
             assert not self.is_owed(sent) or sent.number in found, f"{sent} is lost"
@@ -257,6 +277,8 @@ class DurabilityMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The disk catches up: everybody gets an answer."""
+        self.store.is_reading = True
+        self.listen()
         for _ in range(1000):
             if not self.store.complete():
                 break
@@ -273,6 +295,14 @@ class DurabilityMachine(RuleBasedStateMachine):
         wire.check_left(self.server)
 
 
+def copy_of(disk: MemoryStore) -> MemoryStore:
+    """What a start finds."""
+    copy = MemoryStore()
+    copy.tables = [dict(rows) for rows in disk.tables]
+    copy.tables[SCRATCH] = {}
+    return copy
+
+
 class PagingDurabilityMachine(DurabilityMachine):
     """The same, with a queue that keeps few messages in memory."""
 
@@ -280,9 +310,25 @@ class PagingDurabilityMachine(DurabilityMachine):
 
 
 TestDurability = DurabilityMachine.TestCase
-TestDurability.settings = settings(max_examples=100, stateful_step_count=50, report_multiple_bugs=False)
+TestDurability.settings = settings(max_examples=60, stateful_step_count=50, report_multiple_bugs=False)
 TestPagingDurability = PagingDurabilityMachine.TestCase
-TestPagingDurability.settings = settings(max_examples=150, stateful_step_count=50, report_multiple_bugs=False)
+TestPagingDurability.settings = settings(max_examples=80, stateful_step_count=50, report_multiple_bugs=False)
+
+
+@needs_interpreter
+def test_compacting_durability() -> None:
+    with small_segments():
+        run_state_machine_as_test(
+            PagingDurabilityMachine,
+            settings=settings(max_examples=100, stateful_step_count=50, report_multiple_bugs=False),
+        )
+
+
+@pytest.mark.slow
+@needs_interpreter
+def test_compacting_at_length() -> None:
+    with small_segments():
+        run_state_machine_as_test(PagingDurabilityMachine, settings=settings(max_examples=150, stateful_step_count=80))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from amqpd import limits
 from amqpd.broker.broker import Broker
+from amqpd.broker.message import Message
 from amqpd.broker.ports import Op, Store
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
@@ -36,12 +37,14 @@ class CountingIds:
 
 
 class DelayedStore(Store):
-    """A store whose commits complete when the test says so."""
+    """A store whose commits complete when the test says so, and that reads unless it says no."""
 
     def __init__(self, inner: MemoryStore | None = None) -> None:
         self.inner = inner or MemoryStore()
         self.waiting: list[tuple[int, list[Op]]] = []  # one at most, as the contract has it
         self.is_delaying = True
+        self.asked: list[tuple[int, list[tuple[int, bytes]]]] = []  # to be read
+        self.is_reading = True
 
     def commit(self, ticket: int, ops: list[Op]) -> None:
         assert not self.waiting, "a commit while another one runs"
@@ -69,8 +72,21 @@ class DelayedStore(Store):
     def read(self, table: int, key: bytes) -> bytes | None:
         return self.inner.read(table, key)
 
-    def scan(self, table: int, prefix: bytes, head_bytes: int = 0) -> Iterator[tuple[bytes, bytes]]:
-        return self.inner.scan(table, prefix, head_bytes)
+    def fetch(self, number: int, wanted: list[tuple[int, bytes]]) -> None:
+        self.asked.append((number, wanted))
+
+    def fetched(self) -> list[tuple[int, list[bytes | None]]]:
+        if self.is_reading:
+            for number, wanted in self.asked:
+                self.inner.fetch(number, wanted)
+            self.asked.clear()
+        return self.inner.fetched()
+
+    def scan(self, table: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return self.inner.scan(table, prefix)
+
+    def keys(self, table: int, prefix: bytes) -> Iterator[bytes]:
+        return self.inner.keys(table, prefix)
 
     def close(self) -> None:
         self.complete()
@@ -350,6 +366,15 @@ def assemble(frames: Iterable[Frame]) -> Iterator[Said]:
 # -- the world --
 
 
+def take_head(server: Server, queue: Queue) -> Message | None:
+    """The head, once it may be got, unacked then; None when there is no ready message."""
+    for _ in range(TURNS_MAX):
+        if not queue.hold_ticket():
+            return queue.get()
+        server.turn()
+    raise AssertionError(f"{queue.name}: its head never comes")
+
+
 def queues_of(broker: Broker) -> Iterator[Queue]:
     for vhost in broker.vhosts.values():
         yield from vhost.queues.values()
@@ -370,7 +395,7 @@ def check_broker(broker: Broker) -> None:
 
 def check_queue(queue: Queue) -> None:
     assert isinstance(queue, ClassicQueue)
-    paged = sum(run.count for run in queue.paged)
+    paged = check_backlog(queue)
     held = len(queue.ready) + len(queue.returned) + paged + len(queue.tail)
     assert queue.ready_count == held, f"{queue.name}: {queue.ready_count} ready, {held} found"
     assert queue.unacked_count >= 0, f"{queue.name}: {queue.unacked_count} unacked"
@@ -381,12 +406,27 @@ def check_queue(queue: Queue) -> None:
     assert positions == sorted(set(positions)), f"{queue.name}: out of order: {positions}"
     fresh = [message.position for message in queue.fresh]
     assert len(fresh) == len(set(fresh)), f"{queue.name}: to be stored twice: {fresh}"
-    assert not (queue.tail or queue.paged) or queue.paging
+    assert not (queue.tail or paged) or queue.paging
     for consumer in queue.consumers.all:
         assert consumer.unacked >= 0
         assert not consumer.cancelled
         assert not consumer.active or consumer in queue.consumers.ring
     assert len(queue.consumers.ring) == sum(consumer.active for consumer in queue.consumers.all)
+
+
+def check_backlog(queue: ClassicQueue) -> int:
+    """How many messages its runs have."""
+    backlog = queue.backlog
+    runs = [*backlog.here, *backlog.coming, *backlog.away]
+    firsts = [run.first for run in runs]
+    assert firsts == sorted(set(firsts)), f"{queue.name}: runs out of order: {firsts}"
+    assert backlog.here_bytes == sum(segment.size for segment in backlog.values)
+    for first, segment in backlog.segments.items():
+        assert segment.first == first
+        assert segment.successor is None
+        assert 0 < segment.live <= segment.count or segment.changed
+    assert backlog.sparse_bytes == sum(segment.size for segment in backlog.segments.values() if segment.sparse)
+    return sum(run.count for run in runs)
 
 
 def check_left(server: Server) -> None:

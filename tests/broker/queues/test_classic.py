@@ -9,6 +9,7 @@ from amqpd import limits
 from amqpd.broker.ports import STATES
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.segments import queue_key
+from amqpd.broker.records import unseal
 from tests.broker.world import World
 from tests.support import raw_peer
 from tests.support.wire import Peer
@@ -167,7 +168,9 @@ def test_a_budget_bounds_the_deliveries_of_a_turn(world: World) -> None:
 
 def mark(world: World, queue: ClassicQueue) -> int:
     """The position up to which a crash now would bring messages back as redelivered."""
-    return int.from_bytes(world.rows(STATES).get(queue_key(queue.queue_id), b""), "big")
+    key = queue_key(queue.queue_id)
+    value = world.rows(STATES).get(key)
+    return 0 if value is None else int.from_bytes(unseal(key, value), "big")
 
 
 def test_no_stored_message_is_delivered_before_its_mark_is_durable(world: World, queue: ClassicQueue) -> None:

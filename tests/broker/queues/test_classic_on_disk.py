@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from amqpd import limits
 from amqpd.broker.message import Message
-from amqpd.broker.ports import ACKS, QUEUES, SCRATCH, SEGMENTS, STATES
+from amqpd.broker.ports import ACKS, NEXT, QUARANTINE, QUEUES, SCRATCH, SEGMENTS, STATES
 from amqpd.broker.queues.classic import ClassicQueue
-from amqpd.broker.queues.segments import read_acks, read_segment, segment_key
-from amqpd.store.memory import MemoryStore
+from amqpd.broker.queues.segments import acks_key, read_segment, read_segment_key
+from amqpd.broker.records import unseal
 from tests.broker.world import World
+from tests.support.small_segments import needs_interpreter, small_segments
+from tests.support.wire import take_head
 
-ON_DISK = (SEGMENTS, ACKS, STATES, SCRATCH)
+ON_DISK = (SEGMENTS, ACKS, STATES, SCRATCH, QUARANTINE)
 MESSAGE_BYTES = limits.MESSAGE_OVERHEAD_BYTES + 2  # of the messages below
 WINDOW = 10 * MESSAGE_BYTES
 
@@ -36,7 +38,13 @@ def numbers(first: int, last: int) -> list[bytes]:
 def stored(world: World, table: int = SEGMENTS) -> list[list[bytes]]:
     """The contents of all segments, settled or not."""
     rows = world.rows(table)
-    return [[content for *_, content in read_segment(rows[key])] for key in sorted(rows)]
+    return [[content for *_, content in read_segment(key, rows[key])] for key in sorted(rows)]
+
+
+def key_at(world: World, first: int) -> bytes:
+    """Of the only queue's segment at this position."""
+    (key,) = [key for key in world.rows(SEGMENTS) if read_segment_key(key)[1] == first]
+    return key
 
 
 def take(world: World, queue: ClassicQueue, count: int) -> list[Message]:
@@ -85,7 +93,7 @@ def test_a_queue_that_ends_with_the_broker_stores_nothing(world: World, durable:
     world.publish(queue, b"01")
     world.turn()
     settle(world, world.take(queue))
-    assert [world.rows(table) for table in ON_DISK] == [{}, {}, {}, {}]
+    assert [world.rows(table) for table in ON_DISK] == [{}] * len(ON_DISK)
 
 
 def test_what_was_acked_before_sealing_is_never_written(world: World, queue: ClassicQueue) -> None:
@@ -108,11 +116,11 @@ def test_acks_are_a_map_beside_the_segment(world: World, queue: ClassicQueue) ->
     messages = take(world, queue, 10)
     settle(world, messages[1], messages[9])
     assert stored(world) == [numbers(1, 10)]
-    acks = world.rows(ACKS)
-    assert list(acks) == [segment_key(queue.queue_id, 1)]
-    assert read_acks(acks[segment_key(queue.queue_id, 1)]) == b"\x02\x02"
+    key = acks_key(queue.queue_id, 1)
+    assert list(world.rows(ACKS)) == [key]
+    assert unseal(key, world.rows(ACKS)[key]) == b"\x02\x02"
     settle(world, messages[0])
-    assert read_acks(world.rows(ACKS)[segment_key(queue.queue_id, 1)]) == b"\x03\x02"
+    assert unseal(key, world.rows(ACKS)[key]) == b"\x03\x02"
 
 
 def test_a_segment_goes_with_its_last_message(world: World, queue: ClassicQueue) -> None:
@@ -418,34 +426,30 @@ def test_life_goes_on_after_a_purge(small: World) -> None:
 # --- reading ---
 
 
-class CountingStore(MemoryStore):
-    """Notes the keys of segments that are read."""
-
-    def __init__(self, inner: MemoryStore) -> None:
-        super().__init__()
-        self.tables = inner.tables
-        self.reads: list[bytes] = []
-
-    def read(self, table: int, key: bytes) -> bytes | None:
-        if table in (SEGMENTS, SCRATCH):
-            self.reads.append(key)
-        return super().read(table, key)
-
-
 def count_reads(world: World) -> list[bytes]:
-    counting = CountingStore(world.disk)
-    world.store.inner = counting
-    return counting.reads
+    """The keys of segments that are asked for from now on, as they are."""
+    reads: list[bytes] = []
+    fetch = world.store.fetch
+
+    def counting(number: int, wanted: list[tuple[int, bytes]]) -> None:
+        reads.extend(key for _, key in wanted)
+        fetch(number, wanted)
+
+    world.store.fetch = counting  # type: ignore[method-assign] # the test's own store
+    return reads
 
 
-def test_messages_are_read_when_the_head_comes_near(small: World) -> None:
+def test_messages_are_read_before_the_head_gets_there(small: World) -> None:
     queue = small.queue()
     fill(small, queue, 1, 60, "persistent", batch=2)
     reads = count_reads(small)
     take(small, queue, 5)
-    assert reads == []
+    assert reads == [], "they were in memory"
     small.take(queue)
-    assert len(reads) == 2, "a quarter of the window"
+    assert reads == [key_at(small, first) for first in range(5, 5 + 2 * len(reads), 2)]
+    sizes = [read_segment_key(key)[4] for key in reads]
+    assert sum(sizes[:-1]) < WINDOW // 4 <= sum(sizes), "a quarter of the window"
+    assert len(queue.ready) == 0, "segment by segment"
 
 
 def test_kinds_that_alternate_are_read_no_more_often_than_others() -> None:
@@ -460,6 +464,63 @@ def test_kinds_that_alternate_are_read_no_more_often_than_others() -> None:
     assert len(reads) < 50
 
 
+def test_the_head_is_waited_for_while_it_is_read(small: World) -> None:
+    queue = small.queue()
+    fill(small, queue, 1, 40, "persistent")
+    again = small.crash()
+    queue = again.find()
+    again.store.is_reading = False
+    assert queue.hold_ticket() == NEXT
+    assert queue.get() is None
+    again.turn()
+    assert queue.hold_ticket() == NEXT
+    assert queue.ready_count == 40
+    again.store.is_reading = True
+    assert again.bodies(queue) == numbers(1, 40)
+
+
+def test_a_consumer_gets_what_was_read_when_it_is_there(small: World) -> None:
+    fill(small, small.queue(), 1, 4, "persistent")
+    again = small.crash()
+    again.store.is_reading = False
+    peer = again.server.peer(1)
+    peer.call(1, "basic.consume", queue="q", consumer_tag="c", no_ack=True)
+    assert peer.output() == []
+    again.store.is_reading = True
+    again.turn()
+    assert again.find().ready_count == 0
+
+
+def test_purge_while_it_is_being_read(small: World) -> None:
+    """What comes late is of nobody: the next messages are other ones."""
+    fill(small, small.queue(), 1, 40, "persistent")
+    again = small.crash()
+    queue = again.find()
+    again.store.is_reading = False
+    assert queue.hold_ticket() == NEXT
+    assert queue.purge() == 40
+    again.turn()
+    fill(again, queue, 41, 80, "persistent")
+    again.store.is_reading = True
+    assert again.bodies(queue) == numbers(41, 80)
+    assert (again.rows(SEGMENTS), again.rows(ACKS)) == ({}, {})
+
+
+def test_deleted_while_it_is_being_read(small: World) -> None:
+    fill(small, small.queue(), 1, 40, "persistent")
+    again = small.crash()
+    queue = again.find()
+    again.store.is_reading = False
+    assert queue.hold_ticket() == NEXT
+    again.vhost.remove_queue(queue)
+    again.turn()
+    again.store.is_reading = True
+    again.turn()
+    assert again.journal.fetching == {}
+    assert again.rows(SEGMENTS) == {}
+    assert (queue.ready_count, queue.get()) == (0, None)
+
+
 # --- what cannot be read ---
 
 
@@ -472,19 +533,23 @@ def spoil(world: World, key: bytes, *, is_missing: bool = False) -> None:
 
 
 @pytest.mark.parametrize("is_missing", [False, True])
-def test_a_segment_that_cannot_be_read_is_reported_and_the_others_go_on(
+def test_a_segment_that_cannot_be_read_is_put_away_and_the_others_go_on(
     small: World, is_missing: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = small.queue()
     fill(small, queue, 1, 40, "persistent")
-    spoil(small, segment_key(queue.queue_id, 21), is_missing=is_missing)
+    key = key_at(small, 21)
+    spoil(small, key, is_missing=is_missing)
+    value = small.rows(SEGMENTS).get(key)
     assert small.bodies(queue) == numbers(1, 20) + numbers(25, 40)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "queue 'q'" in caplog.text
-    assert "position 21" in caplog.text
-    assert "4 messages are lost to this queue, their bytes kept" in caplog.text
+    reason = "segment 21-24 is missing" if is_missing else "the checksum of segment 21-24 does not hold"
+    assert f"queue 'q': {reason}: 4 messages are lost to this queue" in caplog.text
     assert queue.ready_count == 0
-    assert list(small.rows(SEGMENTS)) == ([] if is_missing else [segment_key(queue.queue_id, 21)])
+    assert (small.rows(SEGMENTS), small.rows(ACKS)) == ({}, {})
+    assert small.rows(QUARANTINE) == ({} if value is None else {key: value}), "as it was found"
+    again = small.crash()
+    assert again.find().ready_count == 0
 
 
 def test_a_queue_of_which_nothing_can_be_read_is_empty(small: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -494,7 +559,7 @@ def test_a_queue_of_which_nothing_can_be_read_is_empty(small: World, caplog: pyt
     for key in again.rows(SEGMENTS):
         spoil(again, key)
     assert queue.ready_count == 40
-    assert queue.get() is None
+    assert take_head(again.server, queue) is None
     again.turn()
     assert queue.ready_count == 0
     assert len(caplog.records) == 10
@@ -503,50 +568,104 @@ def test_a_queue_of_which_nothing_can_be_read_is_empty(small: World, caplog: pyt
     assert again.bodies(queue) == [b"41"]
 
 
-def test_purge_of_what_cannot_be_read(small: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_held_of_a_segment_that_cannot_be_read_can_be_settled(small: World) -> None:
+    """Its messages in memory go on; on disk nothing is left that speaks of them."""
     queue = small.queue()
     fill(small, queue, 1, 40, "persistent", batch=40)
-    spoil(small, segment_key(queue.queue_id, 1))
-    assert queue.purge() == 40
+    held = take(small, queue, 5)
+    spoil(small, key_at(small, 1))
+    settle(small, held[0])
+    assert take_head(small.server, queue) is None
+    small.turn()
+    assert len(small.rows(QUARANTINE)) == 1
+    queue.requeue([held[1]])
+    assert small.bodies(queue) == [b"02"]
+    settle(small, *held[2:])
+    assert (small.rows(SEGMENTS), small.rows(ACKS)) == ({}, {})
+    assert queue.backlog.sparse_bytes == 0
+
+
+def test_a_segment_that_cannot_be_read_is_told_once(small: World, caplog: pytest.LogCaptureFixture) -> None:
+    """However many runs of messages are of it."""
+    queue = small.queue()
+    fill(small, queue, 1, 40, "mixed", batch=40)
+    (key,) = small.rows(SEGMENTS)
+    spoil(small, key)
+    left = []
+    while (message := take_head(small.server, queue)) is not None:
+        left.append(int(message.content))
+    assert [number for number in left if number > 10] == [number for number in range(11, 41) if number % 3]
+    assert len(caplog.records) == 1
+    assert queue.ready_count == 0
+
+
+def test_purge_of_what_cannot_be_read(small: World, caplog: pytest.LogCaptureFixture) -> None:
+    """It has to be read when some of it is held."""
+    queue = small.queue()
+    fill(small, queue, 1, 40, "persistent", batch=40)
+    held = small.take(queue)
+    spoil(small, key_at(small, 1))
+    assert queue.purge() == 39
     small.turn()
     assert queue.ready_count == 0
     assert len(caplog.records) == 1
+    settle(small, held)
+    assert (small.rows(SEGMENTS), small.rows(ACKS)) == ({}, {})
 
 
 def test_delete_of_what_cannot_be_read(small: World) -> None:
     queue = small.queue()
     fill(small, queue, 1, 40, "persistent")
-    spoil(small, segment_key(queue.queue_id, 21))
+    spoil(small, key_at(small, 5))
+    take(small, queue, 10)
+    small.turn()
+    assert len(small.rows(QUARANTINE)) == 1
     small.vhost.remove_queue(queue)
     small.turn()
-    assert small.rows(SEGMENTS) == {}
+    assert [small.rows(table) for table in ON_DISK] == [{}] * len(ON_DISK)
 
 
 # --- everything together ---
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["persistent", "transient", "take", "take", "ack", "requeue", "turn", "complete", "purge"]),
+        st.sampled_from(
+            ["persistent", "transient", "take", "take", "ack", "ack", "requeue", "turn", "complete", "read", "purge"]
+        ),
         st.integers(1, 12),
     ),
-    max_size=60,
+    max_size=80,
 )
 
 
 @given(steps=STEPS)
 def test_a_queue_that_pages_is_a_list(steps: list[tuple[str, int]]) -> None:
+    check_steps(steps)
+
+
+@needs_interpreter
+@given(steps=STEPS)
+def test_a_queue_that_pages_and_compacts_is_a_list(steps: list[tuple[str, int]]) -> None:
+    with small_segments():
+        check_steps(steps)
+
+
+def check_steps(steps: list[tuple[str, int]]) -> None:
     """Whatever happens in whatever order: the same messages, in the same order, as in a plain list."""
     world = World(window_bytes=6 * MESSAGE_BYTES)
     queue = world.queue()
     world.store.is_delaying = True
+    world.store.is_reading = False
     ready: list[tuple[int, bool]] = []
     held: list[tuple[Message, int]] = []
+    kept: set[int] = set()  # persistent
     count = 0
     for step, times in steps:
         if step in ("persistent", "transient"):
             for _ in range(times):
                 world.publish(queue, b"%d" % count, persistent=step == "persistent")
                 ready.append((count, False))
+                kept |= {count} if step == "persistent" else set()
                 count += 1
         elif step == "take":
             while times and ready and not queue.hold_ticket():
@@ -567,11 +686,24 @@ def test_a_queue_that_pages_is_a_list(steps: list[tuple[str, int]]) -> None:
             ready = []
         elif step == "complete":
             world.store.complete()
+        elif step == "read":
+            world.store.is_reading = True
         world.turn()
+        world.store.is_reading = False
         assert (queue.ready_count, queue.unacked_count) == (len(ready), len(held))
+    finish(world, kept, ready, held)
+
+
+def finish(world: World, kept: set[int], ready: list[tuple[int, bool]], held: list[tuple[Message, int]]) -> None:
+    """The disk catches up: it has what is wanted, in order, and in the end nothing."""
+    world.store.is_reading = True
     world.store.is_delaying = False
     world.store.complete()
     world.turn()
+    wanted = sorted(kept & ({number for number, _ in ready} | {number for _, number in held}))
+    again = world.crash()
+    assert again.bodies(again.find()) == [b"%d" % number for number in wanted]
+    queue = world.find()
     assert world.drain(queue) == [(b"%d" % number, redelivered) for number, redelivered in ready]
     settle(world, *[message for message, _ in held])
     assert (world.rows(SEGMENTS), world.rows(SCRATCH), world.rows(ACKS)) == ({}, {}, {})
