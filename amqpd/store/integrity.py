@@ -10,93 +10,56 @@ py-lmdb's ``verify.py``. Stricter than the latter: separators of branches bound 
 page without a gap, and names, flags and contents of tables are ours.
 """
 
-import contextlib
-import os
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter, ge, le
 from pathlib import Path
-from struct import Struct
 from typing import Final
 
 from amqpd.broker import records
 from amqpd.broker.ports import TABLES
+from amqpd.store.layout import (
+    BIG,
+    BRANCH,
+    DATA_VERSION,
+    FREE_LIST,
+    HEAD_BYTES,
+    INTEGER_KEY,
+    LARGE,
+    LEAF,
+    MAGIC,
+    META_PAGE,
+    META_PAGES,
+    NO_PAGE,
+    NUMBER,
+    OVERFLOW,
+    PAGE,
+    SUBTREE,
+    TREE,
+    Meta,
+    Node,
+    Pages,
+    Tree,
+    is_page_size,
+    open_pages,
+    read_nodes,
+)
 
-MAGIC: Final = 0xBEEFC0DE
-DATA_VERSION: Final = 1
-META_PAGES: Final = 2
-META_BYTES: Final = 152  # of a meta page, with the page's header
-NO_PAGE: Final = (1 << 64) - 1
 DEPTH_MAX: Final = 32  # of LMDB's cursors
 MAP_MAX_BYTES: Final = 1 << 44  # 16 TiB: what a file system takes as one file
 PAGES_MORE_MAX: Final = 1 << 20  # free pages that lie beyond the file's end
 PROBLEMS_MAX: Final = 50  # nobody reads more
-HEAD_BYTES: Final = 16  # of a page
-USUAL_PAGE_BYTES: Final = 4096
 ANNOUNCED: Final = 256  # pages at a time that the disk is asked for ahead
-FREE_LIST: Final = "the free list"
 FIRST_SCHEMA: Final = b"1"
-
-BRANCH: Final = 0x01
-LEAF: Final = 0x02
-OVERFLOW: Final = 0x04
-META: Final = 0x08
-BIG: Final = 0x01  # a node whose value lies on pages of its own
-SUBTREE: Final = 0x02  # a node whose value is a tree: a table
-INTEGER_KEY: Final = 0x08  # of the free list, whose keys are numbers in the machine's byte order
-
-PAGE: Final = Struct("=QHHHH")  # number, pad, flags, end of the pointers, begin of the nodes
-LARGE: Final = Struct("=QHHI")  # number, pad, flags, count of pages
-META_HEAD: Final = Struct("=IIQQ")  # magic, version, address, map size; two trees follow: free pages, tables
-TREE: Final = Struct("=IHHQQQQQ")  # pad, flags, depth, branch, leaf and overflow pages, rows, root
-META_TAIL: Final = Struct("=QQ")  # last page, transaction
-NODE: Final = Struct("=HHHH")  # low and high half of the size (leaf) or page (branch), flags, size of the key
-NUMBER: Final = Struct("=Q")
-
 UNSEEN: Final = 0  # marks of pages
 REACHED: Final = 1
 FREE: Final = 2
-
 _META_TABLE: Final = TABLES[0]
 
 
-class Tree:
-    """A tree: by its own account, and as it was found. ``name``: of a table; LMDB's own two trees have none."""
-
-    __slots__ = ("depth", "flags", "found", "heads", "label", "name", "pad", "root", "told")
-
-    def __init__(self, name: str, label: str, page: bytes, at: int) -> None:
-        self.name = name
-        self.label = label
-        self.pad, self.flags, self.depth, *counts, self.root = TREE.unpack_from(page, at)
-        self.told: list[int] = counts  # branches, leaves, overflow pages, rows
-        self.found = [0, 0, 0, 0]
-        self.heads: list[tuple[int, int]] = []  # page and bytes of each large value
-
-    @property
-    def rows(self) -> int:
-        return self.told[3]
-
-
-class Meta:
-    """A meta page."""
-
-    def __init__(self, page: bytes) -> None:
-        self.number, _, self.flags, _, _ = PAGE.unpack_from(page)
-        self.magic, self.version, _, self.map_bytes = META_HEAD.unpack_from(page, HEAD_BYTES)
-        at = HEAD_BYTES + META_HEAD.size
-        self.free = Tree("", FREE_LIST, page, at)
-        self.main = Tree("", "the list of tables", page, at + TREE.size)
-        self.last_page, self.transaction = META_TAIL.unpack_from(page, at + 2 * TREE.size)
-        self.page_bytes: int = self.free.pad
-
-
-class _Unsound(Exception):
+class Unsound(Exception):
     """What makes it useless to look on."""
-
-
-Node = tuple[bytes, int, int, int]  # key, flags, where the value begins, its size; of a branch: 0, end, child
 
 
 def check(data_file: Path, newest: int = 0) -> list[str]:
@@ -111,88 +74,6 @@ def check(data_file: Path, newest: int = 0) -> list[str]:
         return []
     except OSError as error:
         return [f"the file cannot be read: {error.strerror}"]
-
-
-class Pages:
-    """The pages of a file that is open."""
-
-    def __init__(self, file: int) -> None:
-        self.file = file
-        self.file_bytes = os.fstat(file).st_size
-        self.page_bytes = USUAL_PAGE_BYTES
-
-    def read(self, number: int) -> bytes:
-        """A page; nothing when the disk does not give it."""
-        return self.read_bytes(number, self.page_bytes)
-
-    def read_bytes(self, number: int, size: int, skip: int = 0) -> bytes:
-        """``size`` bytes, from ``skip`` bytes behind the begin of a page; nothing when the disk does not give them."""
-        offset = number * self.page_bytes + skip
-        if offset + size > self.file_bytes:
-            return b""
-        try:
-            found = os.pread(self.file, size, offset)
-        except OSError:  # a bad sector
-            return b""
-        return found if len(found) == size else b""
-
-    def announce(self, numbers: Iterable[int]) -> None:
-        """These will be read: a disk that is asked for many at once is many times as fast."""
-        for number in numbers:
-            offset = number * self.page_bytes
-            if offset < self.file_bytes:
-                os.posix_fadvise(self.file, offset, self.page_bytes, os.POSIX_FADV_WILLNEED)
-
-    def metas(self) -> list[Meta]:
-        """Both meta pages, or as many as the file has."""
-        found = [self.read_bytes(number, META_BYTES) for number in range(META_PAGES)]
-        return [Meta(page) for page in found if page]
-
-
-@contextlib.contextmanager
-def open_pages(data_file: Path) -> Iterator[Pages]:
-    """Raises OSError."""
-    file = os.open(data_file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield Pages(file)
-    finally:
-        os.close(file)
-
-
-def read_nodes(page: bytes) -> list[Node]:
-    """The nodes of a branch or leaf, in order; none when something is wrong with them: they fill their page's end."""
-    _, _, flags, lower, upper = PAGE.unpack_from(page)
-    page_bytes = len(page)
-    if not HEAD_BYTES < lower <= upper < page_bytes or lower & 1:
-        return []
-    places: list[int] = memoryview(page)[HEAD_BYTES:lower].cast("H").tolist()
-    if min(places) != upper or max(places) > page_bytes - NODE.size:
-        return []
-    is_leaf = flags & LEAF
-    node_max = ((page_bytes - HEAD_BYTES) // 2 & -2) - 2
-    unpack = NODE.unpack_from
-    nodes: list[Node] = []
-    ends: list[int] = []
-    for at in places:
-        low, high, node_flags, key_bytes = unpack(page, at)
-        begin = at + 8 + key_bytes
-        size = low | high << 16
-        if not is_leaf:
-            end = begin
-            size |= node_flags << 32
-        elif node_flags & BIG:
-            end = begin + 8
-        else:
-            end = begin + size
-        if end - at > node_max:
-            return []
-        ends.append(end + 1 & -2)
-        nodes.append((page[at + 8 : begin], node_flags, begin, size))
-    places.sort()
-    ends.sort()
-    del places[0]
-    places.append(page_bytes)
-    return nodes if places == ends else []
 
 
 class Checker:
@@ -220,7 +101,7 @@ class Checker:
                 self.note(f"page {lost}: neither used nor free, as {self.marks.count(UNSEEN, META_PAGES)} pages are")
             if not self.problems:
                 _check_contents(self, older, newer, newest)
-        except _Unsound as problem:
+        except Unsound as problem:
             if str(problem):
                 self.problems.append(str(problem))
         return self.problems
@@ -228,7 +109,7 @@ class Checker:
     def note(self, problem: str) -> None:
         self.problems.append(problem)
         if len(self.problems) >= PROBLEMS_MAX:
-            raise _Unsound("and so on")
+            raise Unsound("and so on")
 
     # -- meta pages --
 
@@ -239,12 +120,12 @@ class Checker:
             self.pages.page_bytes = metas[0].page_bytes
             metas = self.pages.metas()
         if len(metas) < META_PAGES:
-            raise _Unsound("the file ends before its second page")
+            raise Unsound("the file ends before its second page")
         for number, meta in enumerate(metas):
-            if (meta.number, meta.flags, meta.magic, meta.version) != (number, META, MAGIC, DATA_VERSION):
-                raise _Unsound(f"page {number} is no meta page of LMDB 0.9")
+            if (meta.number, meta.flags, meta.magic, meta.version) != (number, META_PAGE, MAGIC, DATA_VERSION):
+                raise Unsound(f"page {number} is no meta page of LMDB 0.9")
             if meta.page_bytes != self.pages.page_bytes:
-                raise _Unsound(f"page {number} tells of pages of {meta.page_bytes} bytes")
+                raise Unsound(f"page {number} tells of pages of {meta.page_bytes} bytes")
             if meta.transaction and meta.transaction & 1 != number:
                 self.note(f"page {number} is of transaction {meta.transaction}, whose place is the other meta page")
         older, newer = sorted(metas, key=attrgetter("transaction"))
@@ -255,10 +136,10 @@ class Checker:
         return older, newer
 
     def measure(self, page_count: int) -> None:
-        """How many pages there are. Raises _Unsound."""
+        """How many pages there are. Raises Unsound."""
         in_file = self.pages.file_bytes // self.pages.page_bytes
         if not META_PAGES <= page_count <= in_file + max(in_file, PAGES_MORE_MAX):
-            raise _Unsound(f"{page_count} pages by the meta page, {in_file} in the file")
+            raise Unsound(f"{page_count} pages by the meta page, {in_file} in the file")
         self.page_count = page_count
         self.marks = bytearray(page_count)
 
@@ -489,11 +370,6 @@ def _number(key: bytes, value: bytes) -> int:
         mended = records.repair(key, value)
         body = b"" if mended is None else mended[1]
     return int(body) if body.isdigit() else -1
-
-
-def is_page_size(size: int) -> bool:
-    """Whether LMDB may have pages of ``size`` bytes."""
-    return 512 <= size <= 32768 and size & (size - 1) == 0
 
 
 def _sortable(key: bytes) -> bytes:

@@ -1,15 +1,119 @@
-"""From a damaged data file to a sound one that holds every row that proves itself."""
+"""From a damaged data file to a sound one that holds every row that proves itself.
 
+What the damaged file holds ``wreck.py`` finds. The new file takes its place by one rename, so a crash leaves either; the
+damaged one is kept for a person.
+"""
+
+import logging
+import os
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from amqpd.broker import records
+from amqpd.broker.ports import META, TABLES
+from amqpd.store.environment import Environment, sync_directories
+from amqpd.store.layout import open_pages
+from amqpd.store.wreck import Wreck
+
+logger = logging.getLogger("amqpd.store")
+
 SALVAGING: Final = "store-salvaging"  # beside the store; what a crash left of it may be removed
+MAP_BYTES: Final = 1 << 30  # to start with
+BATCH_BYTES: Final = 8 << 20  # of rows that are written at a time
+LOSSES_MAX: Final = 100  # that are told one by one
 
 
 class UnreadableStore(Exception):
     """Nothing can be read from the data file: one line that says which, and what to do."""
 
 
-def rebuild(directory: Path, problems: list[str]) -> None:
-    """Put a sound store in the damaged one's place. Raises UnreadableStore, OSError, lmdb.Error."""
-    raise UnreadableStore(f"{directory / 'store' / 'data.mdb'} is damaged: {problems[0]}")
+def clear(directory: Path) -> None:
+    """Remove what a crash left of a store that was being made."""
+    shutil.rmtree(directory / SALVAGING, ignore_errors=True)
+
+
+def rebuild(directory: Path, problems: list[str], newest: int = 0) -> None:
+    """Put a sound store in the damaged one's place. Raises UnreadableStore, OSError, lmdb.Error.
+
+    ``newest``: a transaction that is known to have been committed.
+    """
+    data_file = directory / "store" / "data.mdb"
+    clear(directory)
+    try:
+        with open_pages(data_file) as pages:
+            wreck = Wreck(pages, newest)
+            saved = _write(directory / SALVAGING, wreck)
+        if not any(count for table, count in saved.items() if table != META) and not wreck.is_empty:
+            raise UnreadableStore(
+                f"{data_file} is damaged, and nothing in it can be read ({problems[0] if problems else 'no problem'}): "
+                f"put a copy of {directory} back, or move it away to start empty"
+            )
+        kept = _swap(directory, data_file)
+    finally:
+        clear(directory)
+    _report(data_file, kept, problems, wreck, saved)
+
+
+def _write(path: Path, wreck: Wreck) -> Counter[int]:
+    """A new environment with all rows; how many by table."""
+    environment = Environment(path, MAP_BYTES, sync=False)
+    saved: Counter[int] = Counter()
+    try:
+        batch: list[tuple[int, bytes, bytes | None]] = []
+        size = 0
+        for table, key, value in wreck.rows():
+            saved[table] += 1
+            batch.append((table, key, value))
+            size += len(value)
+            if size > BATCH_BYTES:
+                environment.write(batch)
+                batch, size = [], 0
+        # Without it the store would pass for a new one.
+        if saved and not wreck.has_schema:
+            batch.append((META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION)))
+        environment.write(batch)
+    finally:
+        environment.close()
+    file = os.open(path / "data.mdb", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+    return saved
+
+
+def _swap(directory: Path, data_file: Path) -> Path:
+    """The new file takes the old one's name, the old one gets another; where it lies."""
+    number = 1
+    while (kept := directory / f"store-damaged-{number}").exists() and not _is_same(kept / "data.mdb", data_file):
+        number += 1
+    kept.mkdir(exist_ok=True)
+    if not (kept / "data.mdb").exists():
+        try:
+            os.link(data_file, kept / "data.mdb")
+        except OSError:  # a file system without second names
+            shutil.copyfile(data_file, kept / "copying")
+            os.replace(kept / "copying", kept / "data.mdb")
+    sync_directories(kept, directory)
+    os.replace(directory / SALVAGING / "data.mdb", data_file)
+    sync_directories(data_file.parent)
+    return kept
+
+
+def _is_same(kept: Path, data_file: Path) -> bool:
+    """Whether a crash came between the two names."""
+    return not kept.exists() or kept.samefile(data_file)
+
+
+def _report(data_file: Path, kept: Path, problems: list[str], wreck: Wreck, saved: Counter[int]) -> None:
+    logger.error("%s was damaged: %s", data_file, "; ".join(problems))
+    losses = wreck.losses()
+    for loss in losses[:LOSSES_MAX]:
+        logger.error("%s", loss)
+    if len(losses) > LOSSES_MAX:
+        logger.error("and %d losses more", len(losses) - LOSSES_MAX)
+    counts = ", ".join(f"{TABLES[table]} {count}" for table, count in sorted(saved.items()))
+    words = "rows saved to a new store: %s; %s; the damaged file is kept in %s"
+    logger.error(words, counts, "not all of it" if losses else "nothing is known to be lost", kept)
