@@ -1,7 +1,7 @@
 """From a damaged data file to a sound one that holds every row that proves itself.
 
-What the damaged file holds ``wreck.py`` finds. The new file takes its place by one rename, so a crash leaves either; the
-damaged one is kept for a person.
+What the damaged file holds ``wreck.py`` finds. The new file takes its place by one rename, so a crash leaves either
+one, and the damaged one is kept for a person.
 """
 
 import logging
