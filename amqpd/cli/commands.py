@@ -6,6 +6,7 @@ same errors as variables and files.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ app = typer.Typer(
       amqpd serve              start a broker on 127.0.0.1:5672, data in ./amqpd-data
       amqpd serve --memory     the same, with nothing written to disk
       amqpd serve --help       all options, variables and files
+      amqpd store --help       look at, verify or compact what a broker left on disk
     """,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
@@ -118,6 +120,91 @@ def serve(
     from amqpd.cli import serve as serving  # loads the broker, which help can do without
 
     raise typer.Exit(serving.serve(flags))
+
+
+STORE_HELP = """Look at the data of a broker that does not run, verify it, or make its file smaller.
+
+\b
+Examples:
+  amqpd store info amqpd-data          how large it is, which queue holds what
+  amqpd store info amqpd-data --json   the same, for a program
+  amqpd store verify amqpd-data        is every byte as it was written?
+  amqpd store compact amqpd-data       give its free pages back to the disk
+
+DIR is what the broker has as --data-dir. Stop the broker first: one process at a time may have the directory.
+"""
+
+STORE_EPILOG = """\b
+Exit codes:
+  0 fine
+  1 cannot (a broker runs there, no store, no room), or problems were found
+  2 wrong option
+"""
+
+INFO_HELP = """Print how large the store is, and what of it each table and each durable queue has.
+
+Reads no message, so it takes a moment only, with ten million messages too. "live" is what holds something; "free" is
+used again before the file grows, and "amqpd store compact" gives it back. "holes" are messages that are acked but lie
+in a segment with others that are not. "quarantined" are segments that were found damaged.
+
+\b
+Examples:
+  amqpd store info amqpd-data
+  amqpd store info /var/lib/amqpd --json | jq '.queues[].messages'
+"""
+
+VERIFY_HELP = """Verify LMDB's structure, every checksum, and that queues, bindings, messages and acks fit together.
+
+Reads all of the file and changes nothing. Each problem is named with its queue and segment, and with what the broker
+will do about it. Safe for a file that is damaged anyhow.
+
+\b
+Examples:
+  amqpd store verify amqpd-data
+  amqpd store verify /backup/amqpd && echo the backup is good
+"""
+
+COMPACT_HELP = """Rebuild the store without its free pages, so that its file is as small as it can be.
+
+Copies what is live to a new file, verifies the copy, and puts it in the place of the old one. A crash leaves the old
+file or the new one. Needs as much free disk as "amqpd store info" says is live.
+
+\b
+Examples:
+  amqpd store compact amqpd-data
+"""
+
+store = typer.Typer(help=STORE_HELP, epilog=STORE_EPILOG, no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(store, name="store", short_help="Look at, verify or compact the data of a stopped broker.")
+
+_Directory = Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="The broker's data directory.")]
+
+
+@store.command("info", help=INFO_HELP, epilog=STORE_EPILOG, short_help="Print its size, its tables and its queues.")
+def store_info(
+    directory: _Directory,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; sizes in bytes.")] = False,
+) -> None:
+    """Print what a store holds."""
+    from amqpd.cli import store as stores
+
+    raise typer.Exit(stores.info(directory, as_json=as_json))
+
+
+@store.command("verify", help=VERIFY_HELP, epilog=STORE_EPILOG, short_help="Verify it; name all that is damaged.")
+def store_verify(directory: _Directory) -> None:
+    """Verify a store."""
+    from amqpd.cli import store as stores
+
+    raise typer.Exit(stores.verify(directory))
+
+
+@store.command("compact", help=COMPACT_HELP, epilog=STORE_EPILOG, short_help="Give its free pages back to the disk.")
+def store_compact(directory: _Directory) -> None:
+    """Compact a store."""
+    from amqpd.cli import store as stores
+
+    raise typer.Exit(stores.compact(directory))
 
 
 @app.command(help="Print versions, for a bug report.")

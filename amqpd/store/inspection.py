@@ -1,0 +1,143 @@
+"""What a data file holds, in figures: its size, its tables, and its queues.
+
+Reads keys, ack maps and topology, and no message: the keys of segments say how many there are. So the time goes with
+the number of segments, not of messages. Nothing is judged here (``verification.py``); what cannot be read is counted.
+"""
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amqpd.broker import records
+from amqpd.broker.ports import ACKS, META, QUARANTINE, QUEUES, SEGMENTS, TABLES
+from amqpd.broker.queues.segments import CorruptSegment, read_segment_key
+from amqpd.store.pages import Pages, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class TableFigures:
+    """Rows of a table, and bytes of the pages that it takes."""
+
+    name: str
+    rows: int
+    bytes: int
+
+
+@dataclass(slots=True)
+class QueueFigures:
+    """A durable queue. Without a name: its messages are there, but no queue has the number."""
+
+    queue_id: int
+    vhost: str | None = None
+    name: str | None = None
+    segments: int = 0
+    messages: int = 0  # that wait
+    settled: int = 0  # holes: settled, but on disk with their segment
+    bytes: int = 0
+    quarantined: int = 0  # segments
+
+
+@dataclass(slots=True)
+class Figures:
+    """All of it. ``schema`` None: it cannot be read. ``unreadable``: what had to be passed over, in words."""
+
+    file_bytes: int
+    page_bytes: int
+    pages: int
+    free_pages: int
+    schema: int | None = None
+    tables: list[TableFigures] = field(default_factory=list)
+    queues: list[QueueFigures] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def live_bytes(self) -> int:
+        """Of the pages that hold something."""
+        return (self.pages - self.free_pages) * self.page_bytes
+
+    @property
+    def is_known_schema(self) -> bool:
+        """Whether this amqpd knows what the rows mean; it lists no queues otherwise."""
+        return self.schema == records.SCHEMA_VERSION
+
+
+def inspect(data_file: Path) -> Figures:
+    """The figures of a data file that nobody writes. Raises NotAStore, OSError."""
+    pages = Pages(data_file)
+    try:
+        figures = Figures(pages.file_bytes, pages.page_bytes, pages.page_count, pages.free_pages())
+        trees = pages.tables()
+        figures.tables = [_table(trees, name, pages.page_bytes) for name in TABLES if name in trees]
+        figures.schema = read_schema(pages, trees)
+        if figures.is_known_schema:
+            figures.queues = _queues(pages, trees, figures.unreadable)
+        figures.unreadable += [
+            f"page {damage.page} of the table {damage.table}: {damage.reason}" for damage in pages.damage
+        ]
+        return figures
+    finally:
+        pages.close()
+
+
+def read_schema(pages: Pages, trees: dict[str, Tree]) -> int | None:
+    """The version of the schema, in the form of any version; None: none is readable."""
+    for row in pages.rows_of(trees, TABLES[META]):
+        if row.key == records.SCHEMA_KEY:
+            value = pages.value(row) or b""
+            try:
+                body = value if value.isdigit() else records.unseal(row.key, value)  # 1 was not sealed
+                return int(body)
+            except (records.CorruptRecord, ValueError):
+                return None
+    return None
+
+
+def _table(trees: dict[str, Tree], name: str, page_bytes: int) -> TableFigures:
+    return TableFigures(name, trees[name].rows, trees[name].pages * page_bytes)
+
+
+def _queues(pages: Pages, trees: dict[str, Tree], unreadable: list[str]) -> list[QueueFigures]:
+    """By bytes, the largest first."""
+    queues = _declared(pages, trees, unreadable)
+    settled = _settled(pages, trees, unreadable)
+    for row in pages.rows_of(trees, TABLES[SEGMENTS]):
+        try:
+            queue_id, first, _, count, size = read_segment_key(row.key)
+        except CorruptSegment as error:
+            unreadable.append(str(error))
+            continue
+        figures = queues.setdefault(queue_id, QueueFigures(queue_id))
+        holes = settled.get((queue_id, first), 0)
+        figures.segments += 1
+        figures.messages += count - holes
+        figures.settled += holes
+        figures.bytes += size
+    for row in pages.rows_of(trees, TABLES[QUARANTINE]):
+        with contextlib.suppress(CorruptSegment):  # records and acks are there too
+            queue_id = read_segment_key(row.key)[0]
+            queues.setdefault(queue_id, QueueFigures(queue_id)).quarantined += 1
+    return sorted(queues.values(), key=lambda queue: (-queue.bytes, queue.vhost or "", queue.name or ""))
+
+
+def _declared(pages: Pages, trees: dict[str, Tree], unreadable: list[str]) -> dict[int, QueueFigures]:
+    queues: dict[int, QueueFigures] = {}
+    for row in pages.rows_of(trees, TABLES[QUEUES]):
+        try:
+            fact = records.decode(row.key, pages.value(row) or b"")
+            queues[fact["id"]] = QueueFigures(fact["id"], fact["vhost"], fact["name"])
+        except records.CorruptRecord:
+            unreadable.append(f"the record {row.key.hex()} of a queue")
+    return queues
+
+
+def _settled(pages: Pages, trees: dict[str, Tree], unreadable: list[str]) -> dict[tuple[int, int], int]:
+    """Settled messages by queue and first position of their segment."""
+    counts: dict[tuple[int, int], int] = {}
+    for row in pages.rows_of(trees, TABLES[ACKS]):
+        place = int.from_bytes(row.key[:4], "big"), int.from_bytes(row.key[4:12], "big")
+        try:
+            settled = records.unseal(row.key, pages.value(row) or b"")
+            counts[place] = int.from_bytes(settled, "big").bit_count()
+        except records.CorruptRecord:
+            unreadable.append(f"the acks of the segment at position {place[1]} of queue {place[0]}")
+    return counts
