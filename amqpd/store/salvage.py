@@ -47,8 +47,8 @@ def rebuild(directory: Path, problems: list[str], newest: int = 0) -> None:
             saved = _write(directory / SALVAGING, wreck)
         if not any(count for table, count in saved.items() if table != META) and not wreck.is_empty:
             raise UnreadableStore(
-                f"{data_file} is damaged, and nothing in it can be read ({problems[0] if problems else 'no problem'}): "
-                f"put a copy of {directory} back, or move it away to start empty"
+                f"cannot open the store in {directory}: {data_file} is damaged, and nothing in it can be read "
+                f"({'; '.join(problems[:1])}): put a copy back, or move the directory away to start empty"
             )
         kept = _swap(directory, data_file)
     finally:

@@ -44,9 +44,9 @@ from amqpd.store.layout import (
     read_nodes,
     ruined_nodes,
 )
-from amqpd.store.proofs import SEALED_KEY_BYTES, is_sealed, is_segment, is_segment_key, near_name, table_of
+from amqpd.store.proofs import META_KEYS, SEALED_KEY_BYTES, is_sealed, is_segment, is_segment_key, near_name, table_of
 
-PAGE_BITS: Final = 48  # of a page's number in a branch
+PAGE_BITS: Final = 64  # of a page's number
 SEGMENT: Final = SEGMENT_MAGIC.to_bytes(4, "big")
 
 Row = tuple[int, bytes, bytes]  # table, key, value
@@ -321,7 +321,7 @@ class Wreck:
         if table == SEGMENTS or (table < 0 and len(key) == SEGMENT_KEY_BYTES):
             self._note_damaged(key, value)
         elif table >= 0:
-            yield table, key, value
+            yield QUARANTINE if table == META and key not in META_KEYS else table, key, value
 
     def _note_damaged(self, key: bytes, value: bytes) -> None:
         with contextlib.suppress(CorruptSegment):
