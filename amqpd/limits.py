@@ -16,7 +16,7 @@ PUBLISH_ROUTES_MAX: Final = 4096  # raw publish arguments remembered a connectio
 
 # -- a turn --
 TURN_BYTES: Final = 262_144  # taken from sockets before queues are pumped and outboxes written
-TURN_DELIVERIES: Final = 4096  # of one queue before the others and the sockets have their turn
+TURN_DELIVERIES: Final = 2048  # of one queue before the others and the sockets have their turn
 TURNS_BEFORE_YIELD_S: Final = 0.005  # work this long before other tasks of the event loop run
 
 # -- buffers --

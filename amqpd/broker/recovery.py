@@ -126,6 +126,8 @@ class _Recovery:
         there = sum(1 for _ in self.store.keys(STATES, b""))
         self.marks = {int.from_bytes(key, "big"): int.from_bytes(body, "big") for key, body in self._rows(STATES)}
         self.has_lost_marks = len(self.marks) < there
+        for queue_id in self.marks:
+            self._taken(queue_id)
 
     def _taken(self, queue_id: int) -> None:
         """No queue may get a number that the store knows."""

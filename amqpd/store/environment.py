@@ -118,6 +118,7 @@ class Environment:
         """For start-up, before anything writes."""
         with self._environment.begin() as transaction:
             yield from _keys(transaction, self._tables[table], prefix)
+        self._residency.touched((self._path / "data.mdb").stat().st_size)  # the kernel maps far more than is looked at
 
     def sync(self) -> None:
         """Have on disk what was written."""

@@ -150,7 +150,10 @@ class Backlog:
             run = self.away[0]
             segment = run.segment = run.segment.current()
             uses = self.uses.get(segment, 0)
-            if segment.ticket > self.journal.durable or (size >= self.read_bytes and uses == 0):
+            if segment.ticket > self.journal.durable:
+                break
+            # Runs of two segments may alternate, one stored and one transient: both or neither.
+            if size >= self.read_bytes and uses == 0 and len(wanted) > 1:
                 break
             self.away.popleft()
             if segment.damaged:

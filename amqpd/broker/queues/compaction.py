@@ -25,20 +25,20 @@ def _choose(segments: list[Segment], durable: int, scratch: bool) -> list[list[S
             continue
         is_worth_it = segment.sparse or segment.size < limits.SMALL_SEGMENT_BYTES
         can_move = is_worth_it and segment.ticket <= durable and not segment.fixed and not segment.damaged
-        size += segment.size
-        live_bytes += segment.size * segment.live // segment.count
+        more_live_bytes = segment.size * segment.live // segment.count
         is_full = len(group) > 0 and (
-            live_bytes > limits.SEGMENT_BYTES
-            or size > limits.COMPACTION_STEP_BYTES
+            live_bytes + more_live_bytes > limits.SEGMENT_BYTES
+            or size + segment.size > limits.COMPACTION_STEP_BYTES
             or segment.last - group[0].first > limits.SEGMENT_SPAN
         )
         if is_full or not can_move:
             _close(group, groups)
             group = []
-            size = segment.size
-            live_bytes = segment.size * segment.live // segment.count
+            size = live_bytes = 0
         if can_move:
             group.append(segment)
+            size += segment.size
+            live_bytes += more_live_bytes
     _close(group, groups)
     return groups
 
