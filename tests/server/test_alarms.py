@@ -5,8 +5,10 @@ import logging
 import math
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -452,7 +454,7 @@ def test_memory_fills_up_and_is_drained(serve: Serve) -> None:
     body = os.urandom(1000)
     count = publish_until_blocked(publisher, body)
     broker.wait_log("low on memory: .* MB used, the limit is 100.0 MB")
-    assert limit < broker.rss_bytes() < 2.5 * limit
+    assert limit * 0.7 < broker.rss_bytes() < limit * 2.5, "it has released what it could, and is not much beyond"
     publisher.publish(1, "", "q", b"last")
     consumer.call(1, "basic.consume", queue="q", no_ack=True)
     for _ in range(count):
@@ -492,21 +494,32 @@ def test_disk_limit_that_no_disk_has(serve: Serve, data_dir: str) -> None:
     broker.login().get(1, "q", b"a")
 
 
-def test_disk_fills_up_and_has_room_again(serve_on: Serve, data_dir: str, tmp_path: Path) -> None:
-    if free_disk_bytes(tmp_path) < 2000 * MB:
-        pytest.skip("others need the room of this disk")
-    limit = free_disk_bytes(tmp_path) - 300 * MB
-    broker = serve_on("--data-dir", data_dir, environ={"AMQPD_DISK_FREE_LIMIT_BYTES": str(limit)})
-    peer = broker.login()
-    peer.publish(1, "", "nowhere", b"x")
-    peer.call(1, "basic.qos")
-    with (tmp_path / "somebody's").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 600 * MB)
-    peer.expect(0, "connection.blocked", reason="low on disk")
-    (tmp_path / "somebody's").unlink()
-    peer.expect(0, "connection.unblocked")
-    peer.call(1, "basic.qos")
-    broker.wait_log("enough disk again")
+@pytest.fixture
+def quiet_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory where nobody else writes much: in memory, if there is such a file system."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="amqpd-test-", dir=shared) as directory:
+        yield Path(directory)
+
+
+def test_disk_fills_up_and_has_room_again(quiet_disk: Path, tmp_path: Path) -> None:
+    free = free_disk_bytes(quiet_disk)
+    spare = min(free // 4, 300 * MB)
+    options = ("--data-dir", str(quiet_disk / "data"))
+    with Served(tmp_path, *options, environ={"AMQPD_DISK_FREE_LIMIT_BYTES": str(free - spare)}) as broker:
+        peer = broker.wait_ready().login()
+        peer.publish(1, "", "nowhere", b"x")
+        peer.call(1, "basic.qos")
+        with (quiet_disk / "somebody's").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, spare * 3 // 2)
+        peer.expect(0, "connection.blocked", reason="low on disk")
+        (quiet_disk / "somebody's").unlink()
+        peer.expect(0, "connection.unblocked")
+        peer.call(1, "basic.qos")
+        broker.wait_log("enough disk again")
 
 
 def test_alarms_that_are_switched_off(serve_on: Serve, data_dir: str) -> None:
@@ -542,37 +555,30 @@ def test_stop_hears_the_answer_of_a_blocked_publisher(serve: Serve, data_dir: st
 
 
 def test_pika_is_told(serve_on: Serve) -> None:
-    """A real client: its callbacks run, and it goes on by itself."""
+    """A real client: it waits inside basic_publish, its callbacks run, and it goes on by itself."""
     broker = serve_on(environ={"AMQPD_MEMORY_HIGH_WATERMARK": watermark(100 * MB)})
-    with connection_of_pika(broker) as publishing, connection_of_pika(broker) as consuming:
-        heard: list[str] = []
-        publishing.add_on_connection_blocked_callback(lambda _, method: heard.append(method.method.reason))
-        publishing.add_on_connection_unblocked_callback(lambda _, method: heard.append("unblocked"))
-        channel = publishing.channel()
-        channel.queue_declare("q")
-        body = os.urandom(100_000)
-        count = 0
-        while not heard:
-            channel.basic_publish("", "q", body)
-            count += 1
-            publishing.process_data_events(0)
-        assert heard == ["low on memory"]
-        drain = consuming.channel()
-        drain.queue_purge("q")
-        until = time.monotonic() + 10.0
-        while len(heard) < 2 and time.monotonic() < until:
-            publishing.process_data_events(0.1)
-        assert heard == ["low on memory", "unblocked"]
-        assert count > 500
-        channel.basic_publish("", "q", b"after")
-        channel.basic_qos()
-        assert channel.is_open
+    heard: list[str] = []
+    with ThreadPoolExecutor(1) as executor:
+        publishing = executor.submit(publish_until_unblocked, broker, heard)
+        broker.wait_log("low on memory", timeout_s=20.0)
+        broker.login().call(1, "queue.purge", queue="q")
+        try:
+            assert publishing.result(20.0) == "went on"
+        finally:
+            broker.kill()  # or pika would wait for ever for the answer of a broker that does not read it
+    assert heard[:2] == ["low on memory", "unblocked"]
 
 
-@contextlib.contextmanager
-def connection_of_pika(broker: Served) -> Iterator[Any]:
-    connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.port))
-    try:
-        yield connection
-    finally:
-        connection.close()
+def publish_until_unblocked(broker: Served, heard: list[str]) -> str:
+    connection: Any = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.port))
+    connection.add_on_connection_blocked_callback(lambda _, method: heard.append(method.method.reason))
+    connection.add_on_connection_unblocked_callback(lambda _, method: heard.append("unblocked"))
+    channel = connection.channel()
+    channel.queue_declare("q")
+    body = os.urandom(100_000)
+    while "unblocked" not in heard:
+        channel.basic_publish("", "q", body)
+        connection.process_data_events(0)
+    channel.queue_purge("q")
+    connection.close()
+    return "went on"
