@@ -24,10 +24,7 @@ from amqpd.store import integrity
 from amqpd.store.inspection import read_schema
 from amqpd.store.pages import Damage, NotAStore, Pages, Row
 
-SALVAGED: Final = (
-    "at its next start the broker copies what can be read to a new store, keeps the damaged one beside it, and logs "
-    "what is missing"
-)
+SALVAGED: Final = "the broker saves what it can read at its next start, and keeps the damaged file"
 REPAIRED: Final = "it is one flipped bit, which the broker repairs at its next start"
 QUARANTINED: Final = "the broker puts it in quarantine, logs it, and goes on with the rest"
 REMOVED: Final = "the broker removes it at its next start, and logs it"
@@ -186,7 +183,10 @@ class _Verification:
 
     def _meta(self) -> None:
         facts = {}
-        for row in self._rows(META):
+        rows = self._rows(META)
+        if rows and records.SCHEMA_KEY not in {row.key for row in rows}:
+            self._problem("schema", "its version is not there", CORRECTED)
+        for row in rows:
             sealed = self._unseal(row, f"record {row.key.decode(errors='replace')!r} of the table meta")
             if sealed is not None:
                 facts[sealed[0]] = records.parse(sealed[1])
@@ -259,7 +259,8 @@ class _Verification:
         try:
             positions = [record[0] for record in read_segment(row.key, value)]
         except CorruptSegment as error:
-            self._problem(where, f"{error}: {count:,} messages", QUARANTINED)
+            waiting = count - int.from_bytes(settled, "big").bit_count()
+            self._problem(where, f"{error}: {waiting:,} messages", QUARANTINED)
             return queue_id, []
         except (IndexError, ValueError):  # the checksum holds, and it is none
             self._problem(where, "its messages end too early", MISTAKEN)
