@@ -138,15 +138,19 @@ def cut(
     with Log(place / "log") as log:
         environ = {**os.environ, **shim.environ(built, log.path, work, "scratch")}
         command = [sys.executable, "-c", WRITER % planted, str(work), "1"]
+        if tickets == 0:
+            log.kill_behind(records)
         with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             said = process.stdout.read(TICKET.size * tickets)
-            log.kill_behind(records)
+            if tickets:
+                log.kill_behind(records)
             said += process.stdout.read()
         assert process.returncode == -signal.SIGKILL
         kept = [record if has_syncs else _failed_sync(record) for record in log.records()]
         history = History(base, kept, "scratch")
-    return TICKET.unpack(said[-TICKET.size :])[0], Disk(history, place / "settled")
+    newest: int = TICKET.unpack(said[-TICKET.size :])[0] if said else 0
+    return newest, Disk(history, place / "settled")
 
 
 def _failed_sync(record: Record) -> Record:
@@ -167,6 +171,8 @@ def broken(disk: Disk, place: Path, said: int, seeds: range) -> Counter[str]:
                 done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
                 is_there = done.returncode == 0 and int(done.stdout) >= said
                 found["fine" if is_there else "lost" if done.returncode == 0 else "unreadable"] += 1
+                if not is_there:
+                    print(f"{fate.value}, seed {seed}, {said} promised: {done.stdout}{done.stderr}")  # noqa: T201
             digests.add(digest)
             shutil.rmtree(target)
     return found
@@ -181,6 +187,19 @@ def test_what_lmdb_has_synced_survives(built: Path, tmp_path: Path) -> None:
         seen += broken(disk, place, said, range(2))
     assert set(seen) == {"fine"}
     assert seen["fine"] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="until the store is whole for the first time its first pages may be anything", strict=True)
+def test_a_cut_during_the_first_start_leaves_what_starts_again(built: Path, tmp_path: Path) -> None:
+    """LMDB does not sync the two meta pages of a new file before the file grows: they may be torn, or noise."""
+    seen: Counter[str] = Counter()
+    for records in (8, 16, 20, 26):
+        place = tmp_path / str(records)
+        said, disk = cut(built, place, 0, records)
+        disk.is_strict = False
+        seen += broken(disk, place, said, range(8))
+    assert set(seen) == {"fine"}
 
 
 @pytest.mark.slow
