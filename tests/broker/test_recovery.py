@@ -455,9 +455,9 @@ def test_messages_of_a_queue_without_a_name_are_kept_and_told(caplog: pytest.Log
 
 
 @pytest.mark.parametrize("is_spoilt", [True, False])
-@pytest.mark.parametrize("table", [QUEUES, SEGMENTS, ACKS])
+@pytest.mark.parametrize("table", [QUEUES, SEGMENTS, ACKS, STATES])
 def test_a_lost_queue_number_is_above_all_that_are_known(world: World, table: int, is_spoilt: bool) -> None:
-    """Whatever knows of a queue: its name, its messages, its acks."""
+    """Whatever knows of a queue: its name, its messages, its acks, its mark."""
     world.broker.queue_numbers.next = 900
     queue = world.queue()
     world.publish(queue, b"1", b"2")

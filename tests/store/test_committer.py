@@ -6,6 +6,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import lmdb
@@ -29,6 +30,11 @@ class Disk:
         self.is_open = threading.Event()
         self.is_open.set()
         self.threads: set[str] = set()
+        self.tidied: list[int] = []  # behind how many batches
+
+    def tidy(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.tidied.append(len(self.written))
 
     def write(self, ops: list[Op]) -> None:
         assert self.is_open.wait(WAIT_S)
@@ -47,7 +53,7 @@ def disk() -> Disk:
 @pytest.fixture
 def committer(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Committer]:
     monkeypatch.setattr(committer_module, "RETRY_S", 0.01)
-    made = Committer(disk.write, is_no_room)
+    made = Committer(disk.write, is_no_room, disk.tidy)
     yield made
     disk.is_open.set()
     made.close()
@@ -168,7 +174,7 @@ def test_any_other_error_ends_the_promise(committer: Committer, disk: Disk, erro
 
 
 def test_close_waits_for_the_write_that_runs(disk: Disk) -> None:
-    committer = Committer(disk.write, is_no_room)
+    committer = Committer(disk.write, is_no_room, disk.tidy)
     disk.is_open.clear()
     committer.submit(1, OPS)
     threading.Timer(0.05, disk.is_open.set).start()
@@ -179,7 +185,7 @@ def test_close_waits_for_the_write_that_runs(disk: Disk) -> None:
 def test_close_does_not_wait_for_room(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committer_module, "RETRY_S", 3600.0)
     disk.errors = [NoRoom("no room")] * 1_000_000
-    committer = Committer(disk.write, is_no_room)
+    committer = Committer(disk.write, is_no_room, disk.tidy)
     committer.submit(1, OPS)
     wait(committer, lambda: committer.alarm)
     committer.close()
@@ -188,9 +194,52 @@ def test_close_does_not_wait_for_room(disk: Disk, monkeypatch: pytest.MonkeyPatc
 
 def test_close_after_a_failure(disk: Disk) -> None:
     disk.errors = [OSError(errno.EIO, "broken")]
-    committer = Committer(disk.write, is_no_room)
+    committer = Committer(disk.write, is_no_room, disk.tidy)
     committer.submit(1, OPS)
     assert select.select([committer.wake_fd], [], [], WAIT_S)[0]
     before = len(os.listdir("/proc/self/fd"))
     committer.close()
     assert len(os.listdir("/proc/self/fd")) == before - 2
+
+
+# -- tidying up --
+
+
+def test_tidies_up_once_when_there_was_nothing_to_do_for_a_while(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer_module, "TIDY_AFTER_S", 0.01)
+    committer = Committer(disk.write, is_no_room, disk.tidy)
+    for ticket in (1, 2):
+        committer.submit(ticket, OPS)
+        wait(committer, lambda ticket=ticket: committer.completed() == ticket)  # type: ignore[misc]
+        until = time.monotonic() + WAIT_S
+        while len(disk.tidied) < ticket:
+            assert time.monotonic() < until, "it never tidies up"
+            select.select([], [], [], 0.001)
+    select.select([], [], [], 0.05)  # long enough for more
+    committer.close()
+    assert disk.tidied == [1, 2], "once a rest"
+    assert disk.threads == {"amqpd-committer"}
+
+
+def test_tidies_up_after_so_many_batches_without_a_rest(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer_module, "TIDY_AFTER_S", 3600.0)
+    monkeypatch.setattr(committer_module, "TIDY_AFTER_BATCHES", 5)
+    committer = Committer(disk.write, is_no_room, disk.tidy)
+    for ticket in range(1, 13):
+        committer.submit(ticket, OPS)
+        wait(committer, lambda ticket=ticket: committer.completed() == ticket)  # type: ignore[misc]
+    committer.close()
+    assert disk.tidied[:2] == [5, 10]
+
+
+def test_what_fails_while_tidying_up_ends_the_promise(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer_module, "TIDY_AFTER_S", 0.01)
+
+    def fail() -> None:
+        raise OSError(errno.EIO, "broken")
+
+    committer = Committer(disk.write, is_no_room, fail)
+    committer.submit(1, OPS)
+    with pytest.raises(StoreFailed, match="broken"):
+        wait(committer, lambda: committer.completed() > 1)
+    committer.close()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from amqpd.broker import records
 from amqpd.broker.ports import ACKS, BINDINGS, CLEAR, META, QUEUES, SCRATCH, SEGMENTS, TABLES, Op, Store
 from amqpd.store.lmdb_store import LmdbStore
 from amqpd.store.memory import MemoryStore
@@ -58,7 +59,21 @@ def commit(store: Store, ops: list[Op]) -> None:
 
 
 def rows(store: Store, table: int, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
-    return list(store.scan(table, prefix))
+    """Without the row that a store may write for itself."""
+    found = [row for row in store.scan(table, prefix) if (table, row[0]) != (META, records.TRANSACTION_KEY)]
+    own = [] if table != META else [records.TRANSACTION_KEY]
+    assert [key for key in store.keys(table, prefix) if key not in own] == [key for key, _ in found]
+    return found
+
+
+def fetched(store: Store, count: int) -> list[tuple[int, list[bytes | None]]]:
+    """As the broker waits: for the descriptor, then it asks."""
+    found = store.fetched()
+    while len(found) < count:
+        assert select.select([store.wake_fd()], [], [], 20.0)[0], f"{len(found)} of {count} are read after 20 s"
+        os.read(store.wake_fd(), 4096)
+        found += store.fetched()
+    return found
 
 
 def test_new_store_is_empty(store: Store) -> None:
@@ -141,6 +156,65 @@ def test_clear_takes_the_prefix_and_nothing_else(store: Store) -> None:
     commit(store, [(CLEAR | SEGMENTS, b"\x07", None), (CLEAR | SCRATCH, b"", None)])
     commit(store, [(CLEAR | SEGMENTS, b"\x01", None)])
     assert [key for key, _ in rows(store, SEGMENTS)] == sorted(set(others) - {b"\x00\x00\x00\x01", b"\x01"})
+
+
+def test_keys_are_those_of_the_rows(store: Store) -> None:
+    keys = [b"\x00\x01", b"\x00\x02", b"\x00\x02\xff", b"\x01"]
+    commit(store, [(SEGMENTS, key, bytes(50_000)) for key in keys])
+    assert list(store.keys(SEGMENTS, b"")) == keys
+    assert list(store.keys(SEGMENTS, b"\x00\x02")) == keys[1:3]
+    assert list(store.keys(SEGMENTS, b"\x03")) == []
+    assert list(store.keys(ACKS, b"")) == []
+    assert all(type(key) is bytes for key in store.keys(SEGMENTS, b""))
+
+
+# -- values read off the loop --
+
+
+def test_fetched_is_what_was_asked_for_once(store: Store) -> None:
+    large = os.urandom(300_000)
+    commit(store, [(SEGMENTS, b"a", b"1"), (SCRATCH, b"a", b"2"), (SEGMENTS, b"large", large), (ACKS, b"a", b"")])
+    assert store.fetched() == []
+    wanted = [(SCRATCH, b"a"), (SEGMENTS, b"large"), (SEGMENTS, b"never there"), (SEGMENTS, b"a"), (ACKS, b"a")]
+    store.fetch(7, wanted)
+    assert fetched(store, 1) == [(7, [b"2", large, None, b"1", b""])]
+    assert store.fetched() == []
+    store.fetch(8, [])
+    assert fetched(store, 1) == [(8, [])]
+
+
+def test_fetched_comes_in_the_order_of_asking(store: Store) -> None:
+    """Also when the first is large and the others are small."""
+    commit(store, [(SEGMENTS, b"%d" % each, bytes(each * 10_000)) for each in range(20)])
+    for number in range(100):
+        store.fetch(number, [(SEGMENTS, b"%d" % ((99 - number) % 20))])
+    found = fetched(store, 100)
+    assert [number for number, _ in found] == list(range(100))
+    assert [len(value or b"") for _, (value,) in found] == [(99 - number) % 20 * 10_000 for number in range(100)]
+
+
+def test_wake_fd_is_readable_when_there_is_something_fetched(store: Store) -> None:
+    commit(store, [(SEGMENTS, b"a", b"1")])
+    descriptor = store.wake_fd()
+    store.fetch(1, [(SEGMENTS, b"a")])
+    if descriptor < 0:
+        assert store.fetched() == [(1, [b"1"])], "without a descriptor it is there at once"
+        return
+    assert select.select([descriptor], [], [], 20.0)[0] == [descriptor]
+    assert store.fetched() == [(1, [b"1"])]
+
+
+def test_what_is_durable_can_be_fetched_while_a_commit_runs(store: Store) -> None:
+    """Whatever the commits do meanwhile, and while the map grows."""
+    commit(store, [(SEGMENTS, b"kept", b"1" * 30_000)])
+    for ticket in range(2, 60):
+        store.commit(ticket, [(SEGMENTS, b"%d" % ticket, bytes(50_000)), (SEGMENTS, b"%d" % (ticket - 1), None)])
+        store.fetch(ticket, [(SEGMENTS, b"kept"), (SEGMENTS, b"%d" % ticket)])
+        ((number, (kept, new)),) = fetched(store, 1)
+        assert number == ticket
+        assert kept == b"1" * 30_000
+        assert new in (None, bytes(50_000))
+        wait_durable(store, ticket)
 
 
 def test_large_values(store: Store) -> None:

@@ -10,11 +10,14 @@ import select
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import lmdb
 import pytest
 
+from amqpd.broker import records
 from amqpd.broker.ports import ACKS, CLEAR, META, SCRATCH, SEGMENTS, Op
 from amqpd.store.lmdb_store import DataDirectoryError, LmdbStore
 
@@ -51,6 +54,34 @@ def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
         commit(again, [(SEGMENTS, b"more", large)])
         commit(again, [(SEGMENTS, b"more", None)])
         again.close()
+
+
+def test_the_number_of_the_newest_transaction_is_in_it(tmp_path: Path) -> None:
+    """As LMDB counts, and it goes on start after start: an older one is a page that was rolled back."""
+    last = 0
+    for _ in range(3):
+        store = LmdbStore(tmp_path)
+        for _ in range(3):
+            commit(store, [(SEGMENTS, b"k", b"v"), (SCRATCH, b"k", b"v")])
+            value = store.read(META, records.TRANSACTION_KEY)
+            assert value is not None
+            number = records.decode(records.TRANSACTION_KEY, value)
+            assert number > last
+            last = number
+        commit(store, [(SCRATCH, b"k", b"v")])
+        assert store.read(META, records.TRANSACTION_KEY) == value, "what need not last does not count"
+        store.close()
+    with lmdb.open(str(tmp_path / "store"), readonly=True, max_dbs=20) as environment:
+        assert environment.info()["last_txnid"] == last
+
+
+def test_close_while_something_is_being_read(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path)
+    commit(store, [(SEGMENTS, b"%d" % each, bytes(100_000)) for each in range(100)])
+    for number in range(50):
+        store.fetch(number, [(SEGMENTS, b"%d" % each) for each in range(100)])
+    store.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("amqpd-")]
 
 
 def test_space_is_used_again(tmp_path: Path) -> None:
@@ -186,7 +217,7 @@ wait(store.alarm)
 assert store.alarm() == "low on disk", store.alarm()
 time.sleep(0.7)  # it has tried again meanwhile
 assert store.completed() == 1
-assert set(os.listdir(directory)) == {"lock", "store", "scratch"}
+assert set(os.listdir(directory)) == {"lock", "format", "store", "scratch"}
 assert store.read(META, b"k") == b"before"
 assert store.alarm() == "low on disk"
 limit(resource.RLIM_INFINITY)

@@ -11,9 +11,11 @@ from amqpd.broker.queues import compaction
 
 SMALL: Final = {
     "SEGMENT_BYTES": 400,
+    "SEGMENT_SPAN": 60,
     "SMALL_SEGMENT_BYTES": 250,
     "COMPACTION_SEGMENTS": 2,
     "COMPACTION_BYTES": 600,
+    "COMPACTION_STEP_BYTES": 1000,
 }
 
 # Compiled code has its limits built in.
