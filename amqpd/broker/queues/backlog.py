@@ -352,24 +352,27 @@ class Backlog:
         self.compacting = []
         self.compacting_number = 0
         at = 0
+        was_rewritten = False
         for group in groups:
-            self._rewrite_group(group, values[at : at + len(group)])
+            was_rewritten |= self._rewrite_group(group, values[at : at + len(group)])
             at += len(group)
-        self._join_runs()
-        self.queue.enlist()  # to be told when it is durable, and go on
+        if was_rewritten:
+            self._join_runs()
+            self.queue.enlist()  # to be told when it is durable, and go on
 
-    def _rewrite_group(self, group: list[Segment], values: list[bytes | None]) -> None:
+    def _rewrite_group(self, group: list[Segment], values: list[bytes | None]) -> bool:
+        """Whether it was worth it, and possible now."""
         for segment in group:
             if segment in self.uses and segment not in self.values:
-                return  # it is being read: what is asked for must not go away
+                return False  # it is being read: what is asked for must not go away
         try:
             writer = compaction.merge(self.queue_id, group, values)
         except CorruptSegment:
             for segment in group:  # found and told when a consumer comes to it
                 segment.fixed = True
-            return
+            return False
         if writer.count == 0:
-            return
+            return False
         merged = writer.segment(self.journal.ticket, group[0].scratch)
         for segment in group:
             self._replace(segment, merged)
@@ -378,6 +381,7 @@ class Backlog:
         value = writer.value(key)
         self.journal.put(_table(merged), key, value)
         self.compacted[merged] = value
+        return True
 
     def _replace(self, segment: Segment, merged: Segment) -> None:
         if segment.live == 0:
