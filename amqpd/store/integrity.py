@@ -97,7 +97,7 @@ class Checker:
             for tree in self.tables:
                 self._check_table(tree)
             lost = self.marks.find(UNSEEN, META_PAGES)
-            if lost >= 0:
+            if lost >= 0 and not self.problems:  # or it is what the damage hides
                 self.note(f"page {lost}: neither used nor free, as {self.marks.count(UNSEEN, META_PAGES)} pages are")
             if not self.problems:
                 _check_contents(self, older, newer, newest)
@@ -155,7 +155,8 @@ class Checker:
     # -- trees --
 
     def check_tree(self, tree: Tree) -> None:
-        """Every page of it, and its own account of them."""
+        """Every page of it, and its own account of them, if they are all there."""
+        problem_count = len(self.problems)
         if tree.root != NO_PAGE and not 0 < tree.depth <= DEPTH_MAX:
             self.note(f"{tree.label}: {tree.depth} levels")
             return
@@ -165,7 +166,7 @@ class Checker:
         elif tree.depth:
             self.note(f"{tree.label}: {tree.depth} levels of nothing")
         for what, found, told in zip(("branches", "leaves", "large pages", "rows"), tree.found, tree.told, strict=True):
-            if found != told:
+            if found != told and len(self.problems) == problem_count:
                 self.note(f"{tree.label}: {found} {what} were found, there should be {told}")
 
     def _check_page(self, tree: Tree, number: int, levels: int, first: bytes, end: bytes | None) -> None:

@@ -63,7 +63,8 @@ class Wreck:
         self._trees: list[Tree] = []
         self._saved: Counter[str] = Counter()  # rows by name of the table
         self._queues: dict[int, str] = {}
-        self._damaged: dict[bytes, bytes] = {}  # segments whose value is not what was written: by key
+        # Segments whose value is not what was written, by key: the value, or where it lies and its size.
+        self._damaged: dict[bytes, bytes | tuple[int, int]] = {}
         self._found: set[bytes] = set()  # keys of segments that no tree led to
         self._count = 0  # of pages
         self._marks = bytearray()
@@ -100,9 +101,9 @@ class Wreck:
             self.has_schema |= (table, key) == (META, records.SCHEMA_KEY)
             if table != SCRATCH and (table, key) != (META, records.TRANSACTION_KEY):
                 yield table, key, value
-        for key, value in self._damaged.items():
+        for key, found in self._damaged.items():
             if key not in self._found:
-                yield QUARANTINE, key, value
+                yield QUARANTINE, key, found if isinstance(found, bytes) else self._read_large(*found)
 
     def _all_rows(self, meta: Meta) -> Iterator[Row]:
         self._trees = sorted(self._tables(meta), key=_place)
@@ -319,11 +320,11 @@ class Wreck:
             return
         key, value = node[0], self._value(page, node)
         if table == SEGMENTS or (table < 0 and len(key) == SEGMENT_KEY_BYTES):
-            self._note_damaged(key, value)
+            self._note_damaged(key, self._large_place(page, node) if node[1] & BIG else value)
         elif table >= 0:
             yield QUARANTINE if table == META and key not in META_KEYS else table, key, value
 
-    def _note_damaged(self, key: bytes, value: bytes) -> None:
+    def _note_damaged(self, key: bytes, value: bytes | tuple[int, int]) -> None:
         with contextlib.suppress(CorruptSegment):
             read_segment_key(key)
             self._losses.append(("", key, "is damaged: it is in quarantine"))
@@ -362,13 +363,13 @@ class Wreck:
         told = size
         with contextlib.suppress(CorruptSegment):
             size = read_segment_key(key)[4]
-        number = NUMBER.unpack_from(page, begin)[0]
+        number = self._large_place(page, node)[0]
         if size != told:
-            yield self.pages.read_bytes(number, size, HEAD_BYTES) if self._is_in_file(number) else b""
+            yield self._read_large(number, size)
         for bit in range(PAGE_BITS):
             other = number ^ 1 << bit
             if self._is_in_file(other) and self._marks[other] == UNSEEN and self._starts_large(other):
-                yield self.pages.read_bytes(other, size, HEAD_BYTES)
+                yield self._read_large(other, size)
 
     def _starts_large(self, number: int) -> bool:
         head = self.pages.read_bytes(number, HEAD_BYTES)
@@ -377,16 +378,19 @@ class Wreck:
     def _value(self, page: bytes, node: Node) -> bytes:
         """As told."""
         _, flags, begin, size = node
-        if not flags & BIG:
-            return page[begin : begin + size]
-        number = NUMBER.unpack_from(page, begin)[0] if begin + NUMBER.size <= len(page) else 0
+        return self._read_large(*self._large_place(page, node)) if flags & BIG else page[begin : begin + size]
+
+    def _read_large(self, number: int, size: int) -> bytes:
         return self.pages.read_bytes(number, size, HEAD_BYTES) if self._is_in_file(number) else b""
+
+    def _large_place(self, page: bytes, node: Node) -> tuple[int, int]:
+        _, _, begin, size = node
+        return NUMBER.unpack_from(page, begin)[0] if begin + NUMBER.size <= len(page) else 0, size
 
     def _mark_value(self, page: bytes, node: Node) -> None:
         """Its pages are no strays."""
-        _, flags, begin, size = node
-        if flags & BIG and begin + NUMBER.size <= len(page):
-            self._mark_large(NUMBER.unpack_from(page, begin)[0], size)
+        if node[1] & BIG:
+            self._mark_large(*self._large_place(page, node))
 
     def _mark_large(self, number: int, size: int) -> None:
         if not self._is_in_file(number) or not self._starts_large(number):
