@@ -5,7 +5,7 @@ certain once a sync of the file that began behind its end has returned, or once 
 O_DSYNC. A change of a name is certain once every directory that it touched was synced likewise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -125,11 +125,12 @@ class History:
         for number, record in enumerate(records):
             self._take(number, record)
 
-    @property
-    def is_settled(self) -> bool:
-        """Nothing can be lost."""
-        contents = all(file.first_uncertain() == len(file.changes) for file in self.files() if not file.is_mapped)
-        return contents and all(naming.is_certain for naming in self.namings)
+    def is_settled(self, apart_from: Collection[str] = ()) -> bool:
+        """Nothing can be lost, apart from what is in the files of these names."""
+        ignored = {self._live.nodes.get(path) for path in apart_from}
+        files = [file for file in self.files() if not file.is_mapped and file not in ignored]
+        contents = all(file.first_uncertain() == len(file.changes) for file in files)
+        return contents and all(naming.is_certain for naming in self.namings if naming.node not in ignored)
 
     @property
     def unfinished(self) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -10,35 +11,42 @@ from tests.durability.disk.fate import PAGE, Fate, Outcome, Tail
 from tests.durability.disk.history import Directory, File, History, Naming, Tree
 
 NAMES_KEPT: Final = (0.0, 0.5, 0.9)
+NOISE: Final = Random(0).randbytes(PAGE)  # what is where nothing was written, if not zeros
 
 
 class Disk:
     """The images of one history. ``directory`` takes the files as they are without what is uncertain.
 
     ``is_strict``: a name is certain only when its directory was synced, as POSIX has it. Otherwise names are kept in
-    the order of a journal, which any sync writes out, as ext4 and XFS do.
+    the order of a journal, which any sync writes out, as ext4 and XFS do. ``immaterial``: names of files whose contents
+    do not make an image another one.
     """
 
-    def __init__(self, history: History, directory: Path, *, is_strict: bool = True) -> None:
+    def __init__(
+        self, history: History, directory: Path, *, is_strict: bool = True, immaterial: Collection[str] = ()
+    ) -> None:
         self.history = history
         self.directory = directory
         self.is_strict = is_strict
+        self.immaterial = immaterial
         self._settled: dict[File, Path] = {}
 
     def image(self, target: Path, fate: Fate, chance: Random) -> bytes:
         """Make ``target``, which is not there yet. What is returned is the same for the same image, whatever is in
-        files that are mapped."""
+        files that are mapped or immaterial."""
         tree = self._names(fate, chance)
         digest = hashlib.blake2b()
         target.mkdir(parents=True)
         for path, node in sorted(tree.nodes.items(), key=lambda item: item[0]):
-            digest.update(b"\0" + path.encode() + b"\0")
+            if path not in self.immaterial:
+                digest.update(b"\0" + path.encode() + b"\0")
             if isinstance(node, Directory):
                 (target / path).mkdir(exist_ok=True)
             elif node.is_mapped:
                 _write_mapped(node, target / path, chance)
             else:
-                digest.update(self._write(node, target / path, fate, chance))
+                written = self._write(node, target / path, fate, chance)
+                digest.update(b"" if path in self.immaterial else written)
         return digest.digest()
 
     # -- names --
@@ -68,7 +76,7 @@ class Disk:
         tail = self._tail(file)
         outcome = tail.outcome(fate, chance)
         is_noise = fate in (Fate.TORN, Fate.ONE_LOST) and chance.random() < 0.5
-        noise = chance.randbytes(PAGE) if is_noise and outcome.size > tail.size else b""
+        noise = NOISE if is_noise and outcome.size > tail.size else b""
         shutil.copyfile(self._settle(file), path)
         with path.open("r+b", buffering=0) as out:
             if noise:

@@ -89,14 +89,14 @@ def test_what_was_synced_is_there(make_story: MakeStory) -> None:
     story.sync()
     for fate in Fate:
         assert set(story.contents(fate)) == {b"b" * SECTOR + b"c" * SECTOR}
-    assert History(story.base, story.records).is_settled
+    assert History(story.base, story.records).is_settled()
 
 
 def test_what_was_not_synced_may_be_lost_or_not(make_story: MakeStory) -> None:
     story = make_story(b"a" * 2 * SECTOR)
     story.write(0, b"b" * SECTOR)
     story.write(SECTOR, b"c" * SECTOR)
-    assert not History(story.base, story.records).is_settled
+    assert not History(story.base, story.records).is_settled()
     parts = {"none": b"a" * 1024, "first": b"b" * 512 + b"a" * 512, "last": b"a" * 512 + b"c" * 512}
     both = b"b" * 512 + b"c" * 512
     assert set(story.contents(Fate.LOST)) == {parts["none"]}
@@ -300,6 +300,17 @@ def test_a_directory_is_renamed_with_what_is_in_it(make_story: MakeStory) -> Non
     story.name(Kind.CREATED, "d/g", 3)
     story.rename("d", "e")
     assert [list(image) for image in story.images(Fate.KEPT, tries=1)] == [["e", "e/g", "f"]]
+
+
+def test_what_is_immaterial_makes_no_other_image(make_story: MakeStory) -> None:
+    story = make_story(b"a" * PAGE)
+    story.write(0, b"b" * PAGE)
+    history = History(story.base, story.records)
+    assert (history.is_settled(), history.is_settled(["f"])) == (False, True)
+    disk = Disk(history, story.directory / "settled", immaterial=["f"])
+    digests = {disk.image(story.directory / str(seed), Fate.TORN, Random(seed)) for seed in range(20)}
+    assert len(digests) == 1
+    assert len({(story.directory / str(seed) / "f").read_bytes() for seed in range(20)}) > 2
 
 
 def test_what_is_skipped_is_in_no_image(make_story: MakeStory) -> None:
