@@ -51,14 +51,14 @@ def test_one_flipped_bit_costs_nothing(store: tuple[bytes, Rows], data_file: Pat
     for kind, places in wrecks.spans(data).items():
         if kind.endswith(("value", "page", "quarantine leaf key")):  # nothing says what a key in quarantine was
             continue
-        for _ in range(3):
+        for _ in range(2):
             at, size = chance.choice(places)
             at, bit = at + chance.randrange(size), chance.randrange(8)
             wrecks.flip(data_file, data, at, bit)
             if check(data_file):
                 damaged += 1
                 assert salvage(data_file) == (rows, []), (kind, at, bit)
-    assert damaged > 80
+    assert damaged > 60
 
 
 def test_one_flipped_bit_of_a_meta_page_costs_nothing(store: tuple[bytes, Rows], data_file: Path) -> None:
