@@ -123,6 +123,7 @@ class Wreck:
         """The meta page of the last transaction: by the numbers, or by the rows in the trees where these cannot be."""
         metas = self._read_metas()
         numbers = [self._row_of(meta) for meta in metas]
+        is_usual = False
         if len(metas) == META_PAGES:
             order = sorted(range(META_PAGES), key=lambda place: metas[place].transaction)
             older, newer = (metas[place].transaction for place in order)
@@ -134,6 +135,9 @@ class Wreck:
             self._look_at(meta)
             if self._tables(meta) or self._knows_free:
                 self._look_at(meta)
+                # One of the two says nothing: it may have been the last one.
+                if meta is not metas[-1] or not (is_usual or (all(numbers) and len(numbers) == META_PAGES)):
+                    self._losses.append(("", b"", f"transactions behind {meta.transaction} may be lost"))
                 return meta
         return None
 
