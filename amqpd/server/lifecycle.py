@@ -85,7 +85,7 @@ class Server:
         for descriptor in (self.broker.journal.store.wake_fd(), self.alarm_fd):
             if descriptor >= 0:
                 self.reactor.watch(descriptor, NewsDoor(descriptor, self))
-        self.alarms.tick(self.clock.now())
+        self.alarms.tick(self.clock.now())  # before the first publish comes
         self.hand_on_alarm()
         self.reactor.turn_once(self.clock.now())
 

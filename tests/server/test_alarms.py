@@ -381,7 +381,8 @@ def test_who_begins_to_publish_is_blocked_then(peers: Peers, meter: Meter) -> No
 
 
 def test_who_does_not_understand_is_not_told_and_waits_all_the_same(peers: Peers, meter: Meter) -> None:
-    plain, other, witness = peers.new(capabilities={}), peers.new(), peers.new()
+    plain, late = peers.new(capabilities={}), peers.new(capabilities={})
+    other, witness = peers.new(), peers.new()
     other.call(1, "queue.declare", queue="q")
     plain.publish(1, "", "q", b"a")
     witness.publish(1, "", "nowhere", b"x")
@@ -389,11 +390,15 @@ def test_who_does_not_understand_is_not_told_and_waits_all_the_same(peers: Peers
     meter.amount = 2000
     witness.expect(0, "connection.blocked")
     plain.publish(1, "", "q", b"b")
+    late.publish(1, "", "q", b"the one that shows what it is")
+    wait_until(lambda: depth(other, "q") == 2, "that one was read")
+    late.publish(1, "", "q", b"c")
     plain.expect_nothing()
-    assert depth(other, "q") == 1
+    late.expect_nothing()
+    assert depth(other, "q") == 2
     meter.amount = 0
     witness.expect(0, "connection.unblocked")
-    wait_until(lambda: depth(other, "q") == 2, "it was read")
+    wait_until(lambda: depth(other, "q") == 4, "they were read")
     plain.call(1, "basic.qos")
 
 
@@ -482,8 +487,8 @@ def publish_until_blocked(publisher: RawPeer, body: bytes) -> int:
 
 def test_disk_limit_that_no_disk_has(serve: Serve, data_dir: str) -> None:
     broker = serve("--data-dir", data_dir, environ={"AMQPD_DISK_FREE_LIMIT_BYTES": MORE_THAN_ANY_DISK})
-    broker.wait_log("low on disk: .* MB free")
     peer = broker.login()
+    assert "low on disk: " in broker.log(), "said, and true, before the first connection"
     peer.call(1, "queue.declare", queue="q", durable=True)
     peer.call(1, "confirm.select")
     peer.publish(1, "", "q", b"a", PERSISTENT)
@@ -527,8 +532,9 @@ def test_alarms_that_are_switched_off(serve_on: Serve, data_dir: str) -> None:
     assert publishes_freely(serve_on("--data-dir", data_dir, environ=off))
 
 
-def test_memory_alone_minds_no_disk(serve_on: Serve) -> None:
-    assert publishes_freely(serve_on("--memory", environ={"AMQPD_DISK_FREE_LIMIT_BYTES": MORE_THAN_ANY_DISK}))
+def test_memory_alone_minds_no_disk(serve_on: Serve, tmp_path: Path) -> None:
+    options = ("--memory", "--data-dir", str(tmp_path))
+    assert publishes_freely(serve_on(*options, environ={"AMQPD_DISK_FREE_LIMIT_BYTES": MORE_THAN_ANY_DISK}))
 
 
 def publishes_freely(broker: Served) -> bool:
