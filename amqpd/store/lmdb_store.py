@@ -1,8 +1,7 @@
 """The store on disk: one LMDB environment for what must last, one without syncs for what is only paged out of memory.
 
-One process at a time has a data directory; a lock file says which. Layout of the directory: ``lock``, ``format`` (there
-once a store was made), ``store/``, and ``scratch/``, emptied at start. Sources: LMDB's and py-lmdb's documentation
-(format version, map size, threads).
+One process at a time has a data directory; a lock file says which. Layout of the directory: ``lock``, ``store/``, and
+``scratch/``, emptied at start. Sources: LMDB's and py-lmdb's documentation (format version, map size, threads).
 """
 
 import errno
@@ -24,7 +23,7 @@ from amqpd.store.reader import Reader, Values, Wanted
 MAP_BYTES: Final = 1 << 30  # to start with; address space, not memory or disk
 PROBE_BYTES: Final = 1 << 20  # a disk with less room than this is full
 EMPTY_BYTES: Final = 8192  # LMDB's two meta pages
-USED_MARK: Final = "format"
+NEW_STORE: Final = "store-new"  # while the first start makes it
 FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -47,16 +46,14 @@ class LmdbStore(Store):
         self._lock_file = _lock(directory)
         try:
             shutil.rmtree(directory / "scratch", ignore_errors=True)
-            is_new = _check_data_file(directory)
-            problems = integrity.check(directory / "store" / "data.mdb")
-            if problems:
-                salvage.rebuild(directory, problems)
+            salvage.clear(directory)
+            if (directory / "store").exists():
+                _check(directory)
+            else:
+                _make(directory, map_bytes)
+                sync_directories(directory, *new_in)
             self._main = Environment(directory / "store", map_bytes, sync=durability == "fsync")
             self._scratch = Environment(directory / "scratch", map_bytes, sync=False)
-            if is_new:
-                self._main.sync()
-                sync_directories(directory / "store", directory, *new_in)
-                _mark_used(directory)
         except (DataDirectoryError, salvage.UnreadableStore) as error:
             os.close(self._lock_file)
             raise DataDirectoryError(str(error)) from error
@@ -171,34 +168,29 @@ def _lock(directory: Path) -> int:
     return descriptor
 
 
-def _check_data_file(directory: Path) -> bool:
-    """Whether the directory is new, that is, never was a whole store. Raises DataDirectoryError.
+def _make(directory: Path, map_bytes: int) -> None:
+    """A store that is whole as soon as it has its name: LMDB does not sync its first pages by itself."""
+    new = directory / NEW_STORE
+    shutil.rmtree(new, ignore_errors=True)
+    environment = Environment(new, map_bytes, sync=True)
+    environment.sync()
+    environment.close()
+    sync_directories(new)
+    new.rename(directory / "store")
 
-    A first start that was cut short may leave a data file without sense, which LMDB would refuse for ever.
-    """
+
+def _check(directory: Path) -> None:
+    """Look at the data file before LMDB does. Raises DataDirectoryError, salvage.UnreadableStore."""
     data_file = directory / "store" / "data.mdb"
     size = data_file.stat().st_size if data_file.exists() else 0
-    is_new = not (directory / USED_MARK).exists()
-    if size < EMPTY_BYTES and not is_new:
+    if size < EMPTY_BYTES:
         raise DataDirectoryError(
             f"the data file {data_file} is {f'cut to {size} bytes' if size else 'missing or empty'}, though it was in "
             f"use: bring it back from a backup, or move {directory} away to start with an empty store"
         )
-    if size <= EMPTY_BYTES and is_new:
-        data_file.unlink(missing_ok=True)
-    return is_new
-
-
-def _mark_used(directory: Path) -> None:
-    """From here on a missing data file is a loss."""
-    path = directory / USED_MARK
-    path.write_text("amqpd data directory\n")
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    sync_directories(directory)
+    problems = integrity.check(data_file)
+    if problems:
+        salvage.rebuild(directory, problems)
 
 
 def _parents_to_make(directory: Path) -> list[Path]:

@@ -184,13 +184,23 @@ def test_data_of_a_newer_version(serve: Serve, data_dir: str) -> None:
     )
 
 
-def test_a_store_that_is_damaged_inside(serve_on: Serve, data_dir: str) -> None:
-    """A start that cannot understand what it reads says so in one line as well."""
+def test_a_store_that_is_damaged_inside(serve: Serve, data_dir: str) -> None:
+    """A start that cannot understand what it reads says so, and goes on with the rest."""
     store = LmdbStore(Path(data_dir))
     store.commit(1, [(META, records.SCHEMA_KEY, b"\xff no number")])
     store.close()
+    broker = serve("--data-dir", data_dir)
+    assert "meta: the checksum of a record does not hold: it is in quarantine" in broker.log()
+    assert broker.stop() == 0
+    assert "error" not in serve("--data-dir", data_dir).log(), "once"
+
+
+def test_a_data_file_that_is_gone(serve_on: Serve, data_dir: str) -> None:
+    """Never an empty store in the place of one that was in use."""
+    LmdbStore(Path(data_dir)).close()
+    (Path(data_dir) / "store" / "data.mdb").unlink()
     line = one_line(serve_on("--data-dir", data_dir, ready=False))
-    assert line.startswith(f"amqpd: the data directory {data_dir} ")
+    assert "data.mdb is missing or empty, though it was in use: bring it back from a backup, or move" in line
 
 
 def test_durable_things_are_there_at_the_next_start(serve: Serve, data_dir: str) -> None:

@@ -217,7 +217,7 @@ wait(store.alarm)
 assert store.alarm() == "low on disk", store.alarm()
 time.sleep(0.7)  # it has tried again meanwhile
 assert store.completed() == 1
-assert set(os.listdir(directory)) == {"lock", "format", "store", "scratch"}
+assert set(os.listdir(directory)) == {"lock", "store", "scratch"}
 assert store.read(META, b"k") == b"before"
 assert store.alarm() == "low on disk"
 limit(resource.RLIM_INFINITY)

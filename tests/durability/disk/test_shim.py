@@ -190,7 +190,6 @@ def test_what_lmdb_has_synced_survives(built: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="until the store is whole for the first time its first pages may be anything", strict=True)
 def test_a_cut_during_the_first_start_leaves_what_starts_again(built: Path, tmp_path: Path) -> None:
     """LMDB does not sync the two meta pages of a new file before the file grows: they may be torn, or noise."""
     seen: Counter[str] = Counter()
