@@ -174,7 +174,7 @@ def test_data_directory_that_holds_something_else(serve: Serve, tmp_path: Path) 
 
 def test_data_of_a_newer_version(serve: Serve, data_dir: str) -> None:
     store = LmdbStore(Path(data_dir))
-    store.commit(1, [(META, records.SCHEMA_KEY, records.encode(records.SCHEMA_VERSION + 1))])
+    store.commit(1, [(META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION + 1))])
     store.close()
     line = one_line(serve("--data-dir", data_dir, ready=False))
     newer, ours = records.SCHEMA_VERSION + 1, records.SCHEMA_VERSION
