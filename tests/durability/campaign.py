@@ -26,6 +26,7 @@ END_TIMEOUT_S: Final = 20.0
 CRASH: Final = -signal.SIGKILL
 PAGING_SHARE: Final = 0.35
 PAGING_WINDOW_BYTES: Final = 65_536
+EAGER_SHARE: Final = 0.25
 
 
 class BrokerStuck(Exception):
@@ -101,11 +102,16 @@ class Campaign:
     # -- runs --
 
     def launch(self) -> Launch:
-        """How the next run is started; a share of them with so small a window that queues page."""
+        """How the next run is started; a share of them with so small a window that queues page, a share of them so
+        that segments are joined and the file made smaller all the time."""
         environ = dict(self.environ)
+        launch = Launch(["--data-dir", str(self.data), *self.options], environ)
         if self.random.random() < PAGING_SHARE:
             environ.setdefault("AMQPD_QUEUE_WINDOW_BYTES", str(PAGING_WINDOW_BYTES))
-        return Launch(["--data-dir", str(self.data), *self.options], environ)
+        if self.random.random() < EAGER_SHARE:
+            environ["LAB_EAGER"] = "1"
+            launch.module = "tests.durability.lab_broker"
+        return launch
 
     def start(self, launch: Launch | None = None) -> Run:
         """A process, not ready yet; used as a context it is gone at the end."""

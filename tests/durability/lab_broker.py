@@ -6,7 +6,7 @@ dies at the seventh time.
 
 The broker knows nothing of it. What is wrapped is py-lmdb, whose objects are replaced by ones that pass everything on,
 renames of files, and the log, which tells when the broker stops. ``LAB_MAP_BYTES`` makes the map small, so that it
-grows all the time; ``LAB_SHRINK`` has the data file made smaller all the time.
+grows all the time; ``LAB_EAGER`` has segments joined and the data file made smaller all the time.
 """
 
 import functools
@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 
 import lmdb
 
+from amqpd import limits
 from amqpd.broker.ports import TABLES
 from amqpd.cli.main import main
 from amqpd.store import committer, environment
@@ -47,7 +48,10 @@ POINTS: Final = (
     "closing",  # an environment, at a clean stop
 )
 DIED: Final = "lab: died at "
+COMPACTION_SEGMENTS: Final = 8
+COMPACTION_BYTES: Final = 65_536
 SHRINK_ABOVE_BYTES: Final = 1 << 18
+SHRINK_FACTOR: Final = 1
 TIDY_AFTER_BATCHES: Final = 30
 SEGMENT_TABLES: Final = ("segments", "scratch")
 KEY_BYTES: Final = 20  # queue, first and last position: where a segment's key says what it covers
@@ -262,10 +266,12 @@ def wrap(executioner: Executioner, map_bytes: int) -> None:
     logging.getLogger("amqpd").addFilter(StopWatcher(executioner))
 
 
-def shrink_always() -> None:
-    """Make the data file smaller at every opportunity, of which there are many."""
-    environment.SHRINK_ABOVE_BYTES = SHRINK_ABOVE_BYTES  # type: ignore[misc] # final for the broker
-    environment.SHRINK_FACTOR = 1  # type: ignore[misc]
+def be_eager() -> None:
+    """Do all the time what else is done now and then. Has no effect where limits are compiled in."""
+    limits.COMPACTION_SEGMENTS = COMPACTION_SEGMENTS  # type: ignore[misc] # final for the broker
+    limits.COMPACTION_BYTES = COMPACTION_BYTES  # type: ignore[misc]
+    environment.SHRINK_ABOVE_BYTES = SHRINK_ABOVE_BYTES  # type: ignore[misc]
+    environment.SHRINK_FACTOR = SHRINK_FACTOR  # type: ignore[misc]
     committer.TIDY_AFTER_BATCHES = TIDY_AFTER_BATCHES  # type: ignore[misc]
 
 
@@ -276,6 +282,6 @@ if __name__ == "__main__":
     if not set(SEGMENT_TABLES) <= set(TABLES):
         sys.exit("the tables of segments have other names now")
     wrap(Executioner(name, int(number)), int(os.environ.get("LAB_MAP_BYTES", "0")))
-    if os.environ.get("LAB_SHRINK"):
-        shrink_always()
+    if os.environ.get("LAB_EAGER"):
+        be_eager()
     main()

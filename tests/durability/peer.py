@@ -7,7 +7,7 @@ import select
 import struct
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from tests.support.raw_peer import Method, PeerError, RawPeer, decode_method, frame, method_payload
 
@@ -73,6 +73,12 @@ class LoadPeer:
         self.left = -1  # bytes of the body that is being put together; -1: none is
         self.parts: list[bytes] = []
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
     def send(self, data: bytes) -> None:
         try:
             self.socket.sendall(data)
@@ -98,6 +104,8 @@ class LoadPeer:
 
     def wait(self, seconds: float) -> bool:
         """Whether something came within so many seconds."""
+        if self.socket.fileno() < 0:
+            return True  # the end, which is read next
         return bool(self.events) or bool(select.select([self.socket], [], [], seconds)[0])
 
     def stream(self) -> Iterator[Event]:
@@ -124,12 +132,15 @@ class LoadPeer:
 
     def _fill(self) -> None:
         if self.end is not None:
+            self.abort()
             raise self.end
         try:
             chunk = self.socket.recv(READ_BYTES)
         except OSError as error:
+            self.abort()
             raise Gone from error
         if not chunk:
+            self.abort()
             raise Gone
         buffer = self.buffer + chunk if self.buffer else chunk
         at, end = 0, len(buffer)

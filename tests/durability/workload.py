@@ -76,9 +76,14 @@ class Workload:
 
     def declare(self, address: tuple[str, int]) -> None:
         """What is there already is declared again, as applications do; then the declarer's things are looked for."""
-        peer = LoadPeer(*address)
-        if self.is_declared:
-            self._audit_topology(peer)
+        with LoadPeer(*address) as peer:
+            if self.is_declared:
+                self._audit_topology(peer)
+            self._declare(peer)
+            audit_things(peer, self.things, self.ledger)
+        self.ledger.excused_names.clear()
+
+    def _declare(self, peer: LoadPeer) -> None:
         peer.call("exchange.declare", exchange="all", type="fanout", durable=True)
         peer.call("exchange.declare", exchange="route", type="direct", durable=True)
         for queue in (*QUEUES, *VOLATILE):
@@ -86,9 +91,6 @@ class Workload:
         for queue, exchange, key in BINDINGS:
             peer.call("queue.bind", queue=queue, exchange=exchange, routing_key=key)
         self.is_declared = True
-        audit_things(peer, self.things, self.ledger)
-        self.ledger.excused_names.clear()
-        peer.abort()
 
     def _audit_topology(self, peer: LoadPeer) -> None:
         """What was declared once is there at every start."""
@@ -147,11 +149,11 @@ class Workload:
         kept = () if is_final or self.audits % DRAINED_EVERY == 0 else DEEP
         self.ledger.begin_audit()
         for queue in QUEUES:
-            self._read_queue(address, queue, is_kept=queue in kept)
+            with LoadPeer(*address) as peer:
+                self._read_queue(peer, queue, is_kept=queue in kept)
         self.ledger.audit([queue for queue in QUEUES if queue not in kept], kept)
 
-    def _read_queue(self, address: tuple[str, int], queue: str, *, is_kept: bool) -> None:
-        peer = LoadPeer(*address)
+    def _read_queue(self, peer: LoadPeer, queue: str, *, is_kept: bool) -> None:
         reader = Reader(queue, is_alone=True)
         said = peer.call("queue.declare", queue=queue, passive=True)[0]["message_count"]
         peer.call("tx.select")
@@ -180,4 +182,3 @@ class Workload:
             peer.send_method("basic.ack", delivery_tag=0, multiple=True)
             peer.call("tx.commit")
         self.ledger.counts["read in audits"] += found
-        peer.abort()

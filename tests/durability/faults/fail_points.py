@@ -31,7 +31,7 @@ class Plan:
     is_stop: bool = False
     has_small_map: bool = False
     has_small_window: bool = False
-    is_shrinking: bool = False
+    is_eager: bool = False
     damaged: str = ""  # where bits are flipped before (``pages.py``)
 
 
@@ -45,10 +45,10 @@ PLANS: Final = (
     Plan("after-commit", 100, weight=3),
     Plan("growing", 4, has_small_map=True),
     Plan("grown", 4, has_small_map=True),
-    Plan("compacting", 4, has_small_window=True),
-    Plan("compacted", 4, has_small_window=True),
-    Plan("renaming", 3, is_shrinking=True),
-    Plan("renamed", 3, is_shrinking=True),
+    Plan("compacting", 4, is_eager=True),
+    Plan("compacted", 4, is_eager=True),
+    Plan("renaming", 3, is_eager=True),
+    Plan("renamed", 3, is_eager=True),
     Plan("quarantining", 1, damaged=SEGMENT_VALUES),
     Plan("quarantined", 1, damaged=SEGMENT_VALUES),
     Plan("reading-back", 40, has_small_window=True),
@@ -101,8 +101,8 @@ class FailPoints(Fault):
             launch.environ["LAB_MAP_BYTES"] = str(SMALL_MAP_BYTES)
         if plan.has_small_window:
             launch.environ["AMQPD_QUEUE_WINDOW_BYTES"] = str(SMALL_WINDOW_BYTES)
-        if plan.is_shrinking:
-            launch.environ["LAB_SHRINK"] = "1"
+        if plan.is_eager:
+            launch.environ["LAB_EAGER"] = "1"
         self.tried[plan.point] += 1
         campaign.run(stop if plan.is_stop else wait, launch=launch, on_ready=on_ready, may_die=True)
         self.hit[plan.point] += f"{DIED}{plan.point}" in campaign.last_log
