@@ -6,6 +6,10 @@ from typing import Final
 CHANNEL: Final = "tests/protocols/amqp091/test_channel.py"
 CONNECTION: Final = "tests/protocols/amqp091/test_connection.py"
 FRAMES: Final = "tests/twins/test_frames.py"
+SEGMENTS: Final = "tests/broker/queues/test_segments.py"
+BACKLOG: Final = "tests/broker/queues/test_backlog.py"
+ON_DISK: Final = "tests/broker/queues/test_classic_on_disk.py"
+RECOVERY: Final = "tests/broker/test_recovery.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,100 @@ MUTANTS: Final = (
     Mutant(
         "a corrupt segment is delivered",
         "amqpd/broker/queues/segments.py",
-        '    if zlib.crc32(value[8:]) != int.from_bytes(value[4:8], "big"):\n',
+        'len(value) != size or zlib.crc32(memoryview(value)[8:]) != int.from_bytes(value[4:8], "big")',
+        "len(value) != size",
+        (CHANNEL, SEGMENTS),
+    ),
+    Mutant(
+        "a segment is taken for the one whose key it lies under",
+        "amqpd/broker/queues/segments.py",
+        "    if value[8:SEGMENT_HEADER_BYTES] != key:\n",
         "    if False:\n",
-        (CHANNEL,),
+        (SEGMENTS,),
+    ),
+    Mutant(
+        "the seal of a record is not checked",
+        "amqpd/broker/records.py",
+        'if not body or zlib.crc32(body, zlib.crc32(key)) != int.from_bytes(value[:4], "big"):',
+        "if not body:",
+        ("tests/broker/test_records.py", RECOVERY),
+    ),
+    Mutant(
+        "compaction forgets what is settled",
+        "amqpd/broker/queues/segments.py",
+        "        if not segment.is_settled(position):\n            writer.add(",
+        "        if True:\n            writer.add(",
+        (SEGMENTS, BACKLOG, "tests/broker/queues/test_compaction.py"),
+    ),
+    Mutant(
+        "compaction forgets what is settled while it reads",
+        "amqpd/broker/queues/compaction.py",
+        "        if segment.live > 0:\n            copy_live(",
+        "        if True:\n            copy_live(",
+        ("tests/broker/queues/test_compaction.py", BACKLOG),
+    ),
+    Mutant(
+        "a joined segment is read before it is durable",
+        "amqpd/broker/queues/backlog.py",
+        "            if segment.ticket > self.journal.durable:\n                break\n            #",
+        "            #",
+        (BACKLOG,),
+    ),
+    Mutant(
+        "what is being read is joined",
+        "amqpd/broker/queues/backlog.py",
+        "            if segment in self.uses and segment not in self.values:\n",
+        "            if False:\n",
+        (BACKLOG,),
+    ),
+    Mutant(
+        "an ack goes to a segment that was joined",
+        "amqpd/broker/queues/backlog.py",
+        "        if segment.successor is not None:\n            segment = segment.current()\n        segment.settle",
+        "        segment.settle",
+        (BACKLOG,),
+    ),
+    Mutant(
+        "what is read for a queue that was purged since is delivered",
+        "amqpd/broker/queues/backlog.py",
+        "        if number == self.coming_number:\n",
+        "        if number != self.compacting_number:\n",
+        (ON_DISK,),
+    ),
+    Mutant(
+        "what is in quarantine comes back at the next start",
+        "amqpd/broker/queues/backlog.py",
+        "        self.journal.delete(_table(segment), key)\n        self.journal.delete(ACKS",
+        "        self.journal.delete(ACKS",
+        (ON_DISK,),
+    ),
+    Mutant(
+        "what is damaged is lost instead of put in quarantine",
+        "amqpd/broker/queues/backlog.py",
+        "            self.journal.put(QUARANTINE, key, value)\n",
+        "            pass\n",
+        (ON_DISK,),
+    ),
+    Mutant(
+        "the next queue's number is not above those of messages",
+        "amqpd/broker/recovery.py",
+        "self.last_keys.get(queue_id, 0), position)\n        self._taken(queue_id)\n",
+        "self.last_keys.get(queue_id, 0), position)\n",
+        (RECOVERY,),
+    ),
+    Mutant(
+        "a lost schema makes an empty store",
+        "amqpd/broker/recovery.py",
+        '        return any(next(store.keys(table, b""), None) for table in (META, EXCHANGES, QUEUES, SEGMENTS))\n',
+        "        return False\n",
+        (RECOVERY,),
+    ),
+    Mutant(
+        "a lost mark is a mark of nothing",
+        "amqpd/broker/recovery.py",
+        "        if queue_id not in self.marks and self.has_lost_marks:\n",
+        "        if False:\n",
+        (RECOVERY,),
     ),
     Mutant(
         "a mandatory message is returned after its confirm",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from amqpd import limits
-from amqpd.broker.ports import SEGMENTS
+from amqpd.broker.ports import QUARANTINE, SEGMENTS
 from amqpd.broker.recovery import restore
 from amqpd.store.memory import MemoryStore
 from tests.protocols.amqp091.dialogue import PERSISTENT, closes, names, one, slow_server
@@ -476,7 +476,7 @@ def test_messages_come_back_from_the_store() -> None:
 
 
 def test_a_corrupt_segment_is_not_delivered(caplog: pytest.LogCaptureFixture) -> None:
-    """What comes before and behind it is; its bytes stay where they are."""
+    """What comes before and behind it is; its bytes are put away as they were found."""
     store = stored(3)
     segments = store.tables[SEGMENTS]
     victim = sorted(segments)[1]
@@ -491,7 +491,8 @@ def test_a_corrupt_segment_is_not_delivered(caplog: pytest.LogCaptureFixture) ->
         peer.turn()
     assert [said.body for said in peer.output()] == [b"0", b"2", b""]
     assert "checksum" in caplog.text
-    assert segments[victim] == damaged
+    assert store.tables[QUARANTINE] == {victim: damaged}
+    assert segments == {}
 
 
 def test_exclusive_queues_end_with_their_connection() -> None:
