@@ -25,6 +25,7 @@ from amqpd import limits
 from amqpd.broker.ports import TABLES
 from amqpd.cli.main import main
 from amqpd.store import committer, environment
+from amqpd.store.salvage import SALVAGING
 
 POINTS: Final = (
     "opening",  # an environment, before LMDB does
@@ -38,8 +39,11 @@ POINTS: Final = (
     "grown",
     "compacting",  # a batch that writes segments anew, before its commit
     "compacted",  # ... and after it
-    "renaming",  # a new data file to the place of the old one: when it is made smaller, or salvaged
+    "renaming",  # a new data file to the place of the old one
     "renamed",
+    "salvaging",  # a row was written to the store that takes a damaged one's place
+    "swapping",  # the two
+    "swapped",
     "quarantining",  # a batch that moves something to quarantine, before its commit
     "quarantined",
     "reading-back",  # a segment, not handed on yet
@@ -95,6 +99,7 @@ class Environment(Proxy):
         super().__init__(real, executioner)
         self.step_bytes = step_bytes
         self.names: dict[int, str] = {}  # of the tables
+        self.is_salvage = False
 
     def open_db(self, key: bytes | None = None, *arguments: Any, **options: Any) -> Any:
         table = self.real.open_db(key, *arguments, **options)
@@ -106,9 +111,10 @@ class Environment(Proxy):
         if is_write:
             self.reach("before-begin")
         name = self.names.get(id(options.get("db")), "")
-        return Transaction(
-            self.real.begin(*arguments, **options), self.executioner, self.names, name, is_write=is_write
-        )
+        real = self.real.begin(*arguments, **options)
+        transaction = Transaction(real, self.executioner, self.names, name, is_write=is_write)
+        transaction.is_salvage = self.is_salvage
+        return transaction
 
     def set_mapsize(self, size: int) -> None:
         self.reach("growing")
@@ -135,6 +141,7 @@ class Transaction(Proxy):
         self.put_segments: list[bytes] = []
         self.deleted_segments: list[bytes] = []
         self.has_quarantined = False
+        self.is_salvage = False
 
     def __enter__(self) -> Self:
         self.real.__enter__()
@@ -181,7 +188,7 @@ class Transaction(Proxy):
         if name in SEGMENT_TABLES:
             self.put_segments.append(bytes(key))
         self.has_quarantined |= name == "quarantine"
-        self.reach("in-transaction")
+        self.reach("salvaging" if self.is_salvage else "in-transaction")
         return done
 
     def delete(self, key: bytes, *arguments: Any, **options: Any) -> Any:
@@ -251,17 +258,19 @@ def wrap(executioner: Executioner, map_bytes: int) -> None:
         if map_bytes and options.get("subdir", True):
             options["map_size"] = map_bytes
         made = Environment(real_open(*arguments, **options), executioner, map_bytes)
+        made.is_salvage = SALVAGING in str(arguments[0])
         executioner.reach("opened")
         return made
 
     real_replace = os.replace
 
-    def replaced(*arguments: Any, **options: Any) -> None:
-        executioner.reach("renaming")
-        real_replace(*arguments, **options)
-        executioner.reach("renamed")
+    def replaced(source: Any, target: Any, **options: Any) -> None:
+        is_salvage = SALVAGING in str(source)
+        executioner.reach("swapping" if is_salvage else "renaming")
+        real_replace(source, target, **options)
+        executioner.reach("swapped" if is_salvage else "renamed")
 
-    os.replace = os.rename = replaced
+    os.replace = os.rename = replaced  # type: ignore[assignment] # of paths only
     lmdb.open = opened  # type: ignore[assignment] # whoever opens one opens ours
     logging.getLogger("amqpd").addFilter(StopWatcher(executioner))
 

@@ -12,11 +12,11 @@ from tests.durability.campaign import Campaign, Run
 from tests.durability.faults import damage
 from tests.durability.faults.base import Fault
 from tests.durability.faults.flip import flip_bits
-from tests.durability.faults.pages import SEGMENT_VALUES, Layout
+from tests.durability.faults.pages import SEGMENT_VALUES, TABLES, Layout
 from tests.durability.lab_broker import DIED, POINTS
 
 CYCLES_ENOUGH: Final = 200  # a point that was never hit in so many cycles is no point
-FLIPS: Final = 5
+FLIPS: Final = {SEGMENT_VALUES: 5, TABLES: 1}
 SMALL_MAP_BYTES: Final = 1 << 20
 SMALL_WINDOW_BYTES: Final = 65_536
 
@@ -51,6 +51,9 @@ PLANS: Final = (
     Plan("renamed", 3, is_eager=True),
     Plan("quarantining", 1, damaged=SEGMENT_VALUES),
     Plan("quarantined", 1, damaged=SEGMENT_VALUES),
+    Plan("salvaging", 60, damaged=TABLES),
+    Plan("swapping", 1, damaged=TABLES),
+    Plan("swapped", 1, damaged=TABLES),
     Plan("reading-back", 40, has_small_window=True),
     Plan("last-batch", 2, is_stop=True),
     Plan("last-committed", 2, is_stop=True),
@@ -85,7 +88,8 @@ class FailPoints(Fault):
         """The same on a file with flipped bits; what is reported is excused, whoever reported it."""
         campaign.run(wait)
         layout = Layout(damage.data_file(campaign).read_bytes())
-        places = campaign.random.sample(layout.spans[plan.damaged], min(FLIPS, len(layout.spans[plan.damaged])))
+        spans = layout.spans[plan.damaged]
+        places = campaign.random.sample(spans, min(FLIPS[plan.damaged], len(spans)))
         bits = {(span.start + campaign.random.randrange(span.length), 0) for span in places}
         flip_bits(damage.data_file(campaign), bits)
         look = damage.Look(campaign, layout)
