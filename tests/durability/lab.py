@@ -24,6 +24,8 @@ from typing import Final, TextIO
 from tests.durability.campaign import BrokerStuck, Campaign
 from tests.durability.faults import PLACES, make_fault
 from tests.durability.faults.base import Fault
+from tests.durability.faults.flip import Flip
+from tests.durability.faults.pages import AIMS
 from tests.durability.ledger import KINDS, ON_DISK
 
 CYCLES_A_TURN: Final = 3
@@ -171,12 +173,14 @@ class Progress:
             self.out.write("\n")
 
 
-def chosen_faults(names: Sequence[str], say: Callable[[str], None]) -> list[Fault]:
+def chosen_faults(names: Sequence[str], aims: Sequence[str], say: Callable[[str], None]) -> list[Fault]:
     """The named ones or all; those that cannot be tried here are named with the reason, and left out unless asked
     for."""
     faults = []
     for name in names or PLACES:
         fault = make_fault(name)
+        if aims and isinstance(fault, Flip):
+            fault.aims = tuple(aims)
         reason = fault.why_not()
         if reason and names:
             raise SystemExit(f"{name} cannot be tried here: {reason}")
@@ -199,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             environ={"AMQPD_QUEUE_WINDOW_BYTES": str(options.window_bytes)} if options.window_bytes else {},
             load_s=options.load_s,
         ),
-        chosen_faults(options.fault, print),
+        chosen_faults(options.fault, options.aim, print),
     )
     campaign = laboratory.campaign
     print(f"seed {options.seed}, {options.cycles} cycles, {campaign.directory}", flush=True)
@@ -223,6 +227,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     parser.add_argument("--fault", action="append", default=[], choices=[*PLACES], help="only this; may be repeated")
+    parser.add_argument(
+        "--aim", action="append", default=[], choices=AIMS, help="only there bits flip; may be repeated"
+    )
     parser.add_argument("--load-s", type=float, default=0.8, help="the longest time between load and fault")
     parser.add_argument("--window-bytes", type=int, default=0, help="queue_window_bytes of all runs")
     parser.add_argument("--backend", default="asyncio")

@@ -17,7 +17,7 @@ def test_kill_breaks_no_promise(tmp_path: Path, window_bytes: int, backend: str)
     """The smaller window makes queues page."""
     environ = {"AMQPD_QUEUE_WINDOW_BYTES": str(window_bytes)}
     campaign = Campaign(tmp_path, window_bytes, "--backend", backend, environ=environ, load_s=0.6)
-    Laboratory(campaign, [Kill()]).run(4)
+    Laboratory(campaign, [Kill()]).run(3)
     ledger = campaign.ledger
     assert ledger.is_clean, ledger.table()
     assert ledger.counts["confirmed"] > 500
