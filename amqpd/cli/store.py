@@ -17,7 +17,7 @@ from amqpd.store import rebuild
 from amqpd.store.inspection import Figures, QueueFigures, inspect
 from amqpd.store.lmdb_store import DataDirectoryError
 from amqpd.store.offline import hold
-from amqpd.store.pages import NotAStore
+from amqpd.store.tables import NotAStore
 from amqpd.store.verification import Problem, Verdict
 
 EXIT_GOOD: Final = 0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, META, QUARANTINE, QUEUES, SEGMENTS, TABLES
-from amqpd.broker.queues.segments import CorruptSegment, read_segment_key
-from amqpd.store.pages import Pages, Tree
+from amqpd.broker.queues.segments import CorruptSegment, read_acks_key, read_segment_key
+from amqpd.store.tables import Tables, open_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +63,25 @@ class Figures:
 
 def inspect(data_file: Path) -> Figures:
     """The figures of a data file that nobody writes. Raises NotAStore, OSError."""
-    pages = Pages(data_file)
-    try:
-        figures = Figures(pages.file_bytes, pages.page_bytes, pages.page_count, pages.free_pages())
-        trees = pages.tables()
-        figures.tables = [_table(trees, name, pages.page_bytes) for name in TABLES if name in trees]
-        figures.schema = read_schema(pages, trees)
+    with open_tables(data_file) as tables:
+        pages = tables.pages
+        figures = Figures(pages.file_bytes, pages.page_bytes, tables.page_count, tables.free_pages())
+        trees = [tables.trees[name] for name in TABLES if name in tables.trees]
+        figures.tables = [TableFigures(tree.name, tree.rows, tree.pages * pages.page_bytes) for tree in trees]
+        figures.schema = read_schema(tables)
         if figures.is_known_schema:
-            figures.queues = _queues(pages, trees, figures.unreadable)
+            figures.queues = _queues(tables, figures.unreadable)
         figures.unreadable += [
-            f"page {damage.page} of the table {damage.table}: {damage.reason}" for damage in pages.damage
+            f"page {damage.page} of {damage.tree.label}: {damage.reason}" for damage in tables.damage
         ]
         return figures
-    finally:
-        pages.close()
 
 
-def read_schema(pages: Pages, trees: dict[str, Tree]) -> int | None:
+def read_schema(tables: Tables) -> int | None:
     """The version of the schema, in the form of any version; None: none is readable."""
-    for row in pages.rows_of(trees, TABLES[META]):
+    for row in tables.rows(TABLES[META]):
         if row.key == records.SCHEMA_KEY:
-            value = pages.value(row) or b""
+            value = tables.value(row) or b""
             try:
                 body = value if value.isdigit() else records.unseal(row.key, value)  # 1 was not sealed
                 return int(body)
@@ -92,15 +90,11 @@ def read_schema(pages: Pages, trees: dict[str, Tree]) -> int | None:
     return None
 
 
-def _table(trees: dict[str, Tree], name: str, page_bytes: int) -> TableFigures:
-    return TableFigures(name, trees[name].rows, trees[name].pages * page_bytes)
-
-
-def _queues(pages: Pages, trees: dict[str, Tree], unreadable: list[str]) -> list[QueueFigures]:
+def _queues(tables: Tables, unreadable: list[str]) -> list[QueueFigures]:
     """By bytes, the largest first."""
-    queues = _declared(pages, trees, unreadable)
-    settled = _settled(pages, trees, unreadable)
-    for row in pages.rows_of(trees, TABLES[SEGMENTS]):
+    queues = _declared(tables, unreadable)
+    settled = _settled(tables, unreadable)
+    for row in tables.rows(TABLES[SEGMENTS]):
         try:
             queue_id, first, _, count, size = read_segment_key(row.key)
         except CorruptSegment as error:
@@ -112,31 +106,31 @@ def _queues(pages: Pages, trees: dict[str, Tree], unreadable: list[str]) -> list
         figures.messages += count - holes
         figures.settled += holes
         figures.bytes += size
-    for row in pages.rows_of(trees, TABLES[QUARANTINE]):
+    for row in tables.rows(TABLES[QUARANTINE]):
         with contextlib.suppress(CorruptSegment):  # records and acks are there too
             queue_id = read_segment_key(row.key)[0]
             queues.setdefault(queue_id, QueueFigures(queue_id)).quarantined += 1
     return sorted(queues.values(), key=lambda queue: (-queue.bytes, queue.vhost or "", queue.name or ""))
 
 
-def _declared(pages: Pages, trees: dict[str, Tree], unreadable: list[str]) -> dict[int, QueueFigures]:
+def _declared(tables: Tables, unreadable: list[str]) -> dict[int, QueueFigures]:
     queues: dict[int, QueueFigures] = {}
-    for row in pages.rows_of(trees, TABLES[QUEUES]):
+    for row in tables.rows(TABLES[QUEUES]):
         try:
-            fact = records.decode(row.key, pages.value(row) or b"")
+            fact = records.decode(row.key, tables.value(row) or b"")
             queues[fact["id"]] = QueueFigures(fact["id"], fact["vhost"], fact["name"])
         except records.CorruptRecord:
             unreadable.append(f"the record {row.key.hex()} of a queue")
     return queues
 
 
-def _settled(pages: Pages, trees: dict[str, Tree], unreadable: list[str]) -> dict[tuple[int, int], int]:
+def _settled(tables: Tables, unreadable: list[str]) -> dict[tuple[int, int], int]:
     """Settled messages by queue and first position of their segment."""
     counts: dict[tuple[int, int], int] = {}
-    for row in pages.rows_of(trees, TABLES[ACKS]):
-        place = int.from_bytes(row.key[:4], "big"), int.from_bytes(row.key[4:12], "big")
+    for row in tables.rows(TABLES[ACKS]):
+        place = read_acks_key(row.key)
         try:
-            settled = records.unseal(row.key, pages.value(row) or b"")
+            settled = records.unseal(row.key, tables.value(row) or b"")
             counts[place] = int.from_bytes(settled, "big").bit_count()
         except records.CorruptRecord:
             unreadable.append(f"the acks of the segment at position {place[1]} of queue {place[0]}")

@@ -12,7 +12,6 @@ page without a gap, and names, flags and contents of tables are ours.
 
 import sys
 from array import array
-from collections.abc import Iterator
 from operator import attrgetter, ge, le
 from pathlib import Path
 from typing import Final
@@ -26,25 +25,23 @@ from amqpd.store.layout import (
     FREE_LIST,
     HEAD_BYTES,
     INTEGER_KEY,
-    LARGE,
     LEAF,
     MAGIC,
     META_PAGE,
     META_PAGES,
     NO_PAGE,
     NUMBER,
-    OVERFLOW,
-    PAGE,
     SUBTREE,
     TREE,
     Meta,
     Node,
     Pages,
     Tree,
-    is_page_size,
     open_pages,
     read_nodes,
 )
+from amqpd.store.proofs import is_near
+from amqpd.store.tables import Tables
 
 DEPTH_MAX: Final = 32  # of LMDB's cursors
 MAP_MAX_BYTES: Final = 1 << 44  # 16 TiB: what a file system takes as one file
@@ -116,9 +113,6 @@ class Checker:
     def _read_metas(self) -> tuple[Meta, Meta]:
         """The older and the newer one. LMDB never skips a number, and writes even ones to page 0."""
         metas = self.pages.metas()
-        if metas and is_page_size(metas[0].page_bytes):
-            self.pages.page_bytes = metas[0].page_bytes
-            metas = self.pages.metas()
         if len(metas) < META_PAGES:
             raise Unsound("the file ends before its second page")
         for number, meta in enumerate(metas):
@@ -199,13 +193,7 @@ class Checker:
         if self.marks[number]:
             return b"", "is used twice"
         self.marks[number] = REACHED
-        page = self.pages.read(number)
-        if not page:
-            return b"", "unreadable"
-        own, _, flags, _, _ = PAGE.unpack_from(page)
-        if own != number or flags != expected:
-            return b"", f"its head says page {own}, flags {flags:#x}"
-        return page, ""
+        return self.pages.read_of_tree(number, (expected,))
 
     def _check_children(
         self, tree: Tree, number: int, nodes: list[Node], levels: int, keys: list[bytes], end: bytes | None
@@ -252,24 +240,22 @@ class Checker:
 
     def _check_large(self, tree: Tree, number: int, size: int) -> int:
         """How many pages a large value has."""
-        needed = (HEAD_BYTES - 1 + size) // self.pages.page_bytes + 1
+        needed = self.pages.count_for(size)
         if not META_PAGES <= number <= self.page_count - needed:
             self.note(f"{tree.label}: there is no page {number} for a value of {size} bytes")
             return 0
-        head = self.pages.read_bytes(number, HEAD_BYTES)
         # To the end of the file, for the value is read there.
-        if not head or number * self.pages.page_bytes + HEAD_BYTES + size > self.pages.file_bytes:
+        if number * self.pages.page_bytes + HEAD_BYTES + size > self.pages.file_bytes:
             self.note(f"page {number} of {tree.label}: unreadable")
             return 0
-        own, _, flags, count = LARGE.unpack(head)
-        # More than needed when a value was replaced by a smaller one within a transaction.
-        if own != number or flags != OVERFLOW or not needed <= count <= self.page_count - number:
-            self.note(f"page {number} of {tree.label}: its head says page {own}, flags {flags:#x}, {count} pages")
+        count = self.pages.large_count(number)
+        if not needed <= count <= self.page_count - number:
+            self.note(f"page {number} of {tree.label}: its head is not that of a value of {size} bytes")
             return 0
         if self.marks.count(UNSEEN, number, number + count) != count:
             self.note(f"page {number} of {tree.label}: is used twice, or one of the {count - 1} behind it")
         self.marks[number : number + count] = b"\x01" * count  # REACHED
-        return int(count)
+        return count
 
     def _check_table(self, tree: Tree) -> None:
         if tree.flags or tree.pad:
@@ -314,18 +300,6 @@ class Checker:
             else:
                 marks[number] = FREE
 
-    def small_rows(self, tree: Tree) -> Iterator[tuple[bytes, bytes]]:
-        """The rows of a sound tree whose values lie in its leaves."""
-        numbers = [] if tree.root == NO_PAGE else [tree.root]
-        while numbers:
-            page = self.pages.read(numbers.pop())
-            is_leaf = PAGE.unpack_from(page)[2] == LEAF
-            for key, flags, begin, size in read_nodes(page):
-                if not is_leaf:
-                    numbers.append(size)
-                elif not flags:
-                    yield key, page[begin : begin + size]
-
 
 # -- what amqpd keeps --
 
@@ -334,7 +308,7 @@ def _check_contents(checker: Checker, older: Meta, newer: Meta, newest: int) -> 
     """The tables are there, and the rows about the store as a whole."""
     tables = {tree.name: tree for tree in checker.tables}
     is_empty = not any(tree.rows for tree in checker.tables)
-    rows = dict(checker.small_rows(tables[_META_TABLE])) if _META_TABLE in tables else {}
+    rows = {row.key: row.value for row in Tables(checker.pages).rows(_META_TABLE) if row.page == NO_PAGE}
     schema = rows.get(records.SCHEMA_KEY)
     version = records.SCHEMA_VERSION if schema is None else _number(records.SCHEMA_KEY, schema)
     if version > records.SCHEMA_VERSION:
@@ -349,7 +323,7 @@ def _check_contents(checker: Checker, older: Meta, newer: Meta, newest: int) -> 
             checker.note(f"table {_META_TABLE}: the number of the transaction is missing")
         for key in rows:
             # Without this row the store would pass for a new one.
-            if schema is None and _is_near(key, records.SCHEMA_KEY):
+            if schema is None and is_near(key, records.SCHEMA_KEY):
                 checker.note(f"table {_META_TABLE}: the row {key!r} was {records.SCHEMA_KEY!r}")
     if records.TRANSACTION_KEY in rows:
         _check_transaction(checker, rows[records.TRANSACTION_KEY], older, newer)
@@ -363,12 +337,6 @@ def _check_transaction(checker: Checker, row: bytes, older: Meta, newer: Meta) -
     is_copy = older.transaction == 0 and newer.transaction == 1
     if number != newer.transaction and not is_copy:
         checker.note(f"page {newer.number} is of transaction {newer.transaction}, its tree of transaction {number}")
-
-
-def _is_near(key: bytes, other: bytes) -> bool:
-    """Whether they differ in one bit."""
-    difference = int.from_bytes(key, "big") ^ int.from_bytes(other, "big")
-    return len(key) == len(other) and difference.bit_count() == 1
 
 
 def _number(key: bytes, value: bytes) -> int:

@@ -19,6 +19,7 @@ META_BYTES: Final = 152  # of a meta page, with the page's header
 NO_PAGE: Final = (1 << 64) - 1
 HEAD_BYTES: Final = 16  # of a page
 USUAL_PAGE_BYTES: Final = 4096
+PAGE_SIZES: Final = (USUAL_PAGE_BYTES, *(1 << bits for bits in range(9, 16)), USUAL_PAGE_BYTES)  # in the order of trial
 FREE_LIST: Final = "the free list"
 
 BRANCH: Final = 0x01
@@ -54,6 +55,10 @@ class Tree:
         self.heads: list[tuple[int, int]] = []  # page and bytes of each large value
 
     @property
+    def pages(self) -> int:
+        return sum(self.told[:3])
+
+    @property
     def rows(self) -> int:
         return self.told[3]
 
@@ -79,6 +84,7 @@ class Pages:
         self.file = file
         self.file_bytes = os.fstat(file).st_size
         self.page_bytes = USUAL_PAGE_BYTES
+        self.trouble: OSError | None = None  # of the disk, the last one
 
     def read(self, number: int) -> bytes:
         """A page; nothing when the disk does not give it."""
@@ -91,9 +97,33 @@ class Pages:
             return b""
         try:
             found = os.pread(self.file, size, offset)
-        except OSError:  # a bad sector
+        except OSError as error:  # a bad sector
+            self.trouble = error
             return b""
         return found if len(found) == size else b""
+
+    def read_of_tree(self, number: int, kinds: tuple[int, ...] = (BRANCH, LEAF)) -> tuple[bytes, str]:
+        """A branch or leaf, and what is wrong with it."""
+        page = self.read(number)
+        if not page:
+            return b"", "unreadable"
+        own, _, flags, _, _ = PAGE.unpack_from(page)
+        if own != number or flags not in kinds:
+            return b"", f"its head says page {own}, flags {flags:#x}"
+        return page, ""
+
+    def count_for(self, size: int) -> int:
+        """How many pages a large value of ``size`` bytes needs."""
+        return (HEAD_BYTES - 1 + size) // self.page_bytes + 1
+
+    def large_count(self, number: int) -> int:
+        """How many pages the large value that begins at a page has, by its own account; 0 when none begins there.
+
+        More than needed when it was replaced by a smaller one within a transaction.
+        """
+        head = self.read_bytes(number, HEAD_BYTES)
+        own, _, flags, count = LARGE.unpack(head) if head else (NO_PAGE, 0, 0, 0)
+        return count if (own, flags) == (number, OVERFLOW) else 0
 
     def announce(self, numbers: Iterable[int]) -> None:
         """These will be read: a disk that is asked for many at once is many times as fast."""
@@ -103,9 +133,14 @@ class Pages:
                 os.posix_fadvise(self.file, offset, self.page_bytes, os.POSIX_FADV_WILLNEED)
 
     def metas(self) -> list[Meta]:
-        """Both meta pages, or as many as the file has."""
-        found = [(number, self.read_bytes(number, META_BYTES)) for number in range(META_PAGES)]
-        return [Meta(number, page) for number, page in found if page]
+        """Both meta pages, or as many as the file has: by the size of pages that one of them tells, if any does."""
+        metas: list[Meta] = []
+        for self.page_bytes in PAGE_SIZES:
+            found = [(number, self.read_bytes(number, META_BYTES)) for number in range(META_PAGES)]
+            metas = [Meta(number, page) for number, page in found if page]
+            if any(meta.page_bytes == self.page_bytes for meta in metas):
+                break
+        return metas
 
 
 @contextlib.contextmanager
@@ -152,11 +187,6 @@ def read_nodes(page: bytes) -> list[Node]:
     del places[0]
     places.append(page_bytes)
     return nodes if places == ends else []
-
-
-def is_page_size(size: int) -> bool:
-    """Whether LMDB may have pages of ``size`` bytes."""
-    return 512 <= size <= 32768 and size & (size - 1) == 0
 
 
 def page_flags(page: bytes) -> int:

@@ -5,7 +5,13 @@ from typing import Final
 
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUEUES, STATES, TABLES
-from amqpd.broker.queues.segments import CorruptSegment, check_segment, read_segment_key
+from amqpd.broker.queues.segments import (
+    SEGMENT_HEADER_BYTES,
+    SEGMENT_KEY_BYTES,
+    CorruptSegment,
+    check_segment,
+    read_segment_key,
+)
 
 META_KEYS: Final = (records.SCHEMA_KEY, records.NEXT_QUEUE_KEY, records.TRANSACTION_KEY)
 NAME_KEY_BYTES: Final = 24
@@ -47,6 +53,11 @@ def is_segment_key(key: bytes) -> bool:
     return True
 
 
+def own_key(value: bytes) -> bytes:
+    """The key that a segment's value tells."""
+    return value[SEGMENT_HEADER_BYTES - SEGMENT_KEY_BYTES : SEGMENT_HEADER_BYTES]
+
+
 def is_segment(key: bytes, value: bytes) -> bool:
     """Whether ``value`` is the segment that was written under ``key``."""
     try:
@@ -58,8 +69,10 @@ def is_segment(key: bytes, value: bytes) -> bool:
 
 def near_name(key: bytes) -> str:
     """The table whose name has at most one flipped bit; what it says, when there is none."""
-    for name in TABLES:
-        difference = int.from_bytes(key, "big") ^ int.from_bytes(name.encode(), "big")
-        if len(name) == len(key) and difference.bit_count() <= 1:
-            return name
-    return key.decode("ascii", "backslashreplace")
+    return next((name for name in TABLES if is_near(key, name.encode())), key.decode("ascii", "backslashreplace"))
+
+
+def is_near(one: bytes, other: bytes) -> bool:
+    """Whether they differ in one bit at most."""
+    difference = int.from_bytes(one, "big") ^ int.from_bytes(other, "big")
+    return len(one) == len(other) and difference.bit_count() <= 1

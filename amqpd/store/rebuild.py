@@ -19,7 +19,7 @@ import lmdb
 from amqpd.store import integrity
 from amqpd.store.environment import LMDB_FORMAT, NUMBER_BYTES, SHRUNK, number, sync_directories
 from amqpd.store.lmdb_store import FULL_DISK
-from amqpd.store.pages import Pages
+from amqpd.store.tables import open_tables
 
 CHUNK_BYTES: Final = 1 << 20
 
@@ -47,11 +47,8 @@ class Sizes:
 
 def live_bytes(data_file: Path) -> int:
     """What a copy will take. Raises NotAStore, OSError."""
-    pages = Pages(data_file)
-    try:
-        return (pages.page_count - pages.free_pages()) * pages.page_bytes
-    finally:
-        pages.close()
+    with open_tables(data_file) as tables:
+        return (tables.page_count - tables.free_pages()) * tables.pages.page_bytes
 
 
 def compact(data_file: Path, on_written: Callable[[int], None]) -> Sizes:
@@ -189,8 +186,5 @@ def _check_copy(data_file: Path, copy: Path) -> None:
 
 
 def _rows(data_file: Path) -> dict[str, int]:
-    pages = Pages(data_file)
-    try:
-        return {name: tree.rows for name, tree in pages.tables().items()}
-    finally:
-        pages.close()
+    with open_tables(data_file) as tables:
+        return {name: tree.rows for name, tree in tables.trees.items()}

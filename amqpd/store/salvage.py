@@ -74,13 +74,9 @@ def _write(path: Path, wreck: Wreck) -> Counter[int]:
         if saved and not wreck.has_schema:
             batch.append((META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION)))
         environment.write(batch)
+        environment.sync()
     finally:
         environment.close()
-    file = os.open(path / "data.mdb", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
     return saved
 
 

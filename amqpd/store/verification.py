@@ -11,18 +11,12 @@ from typing import Any, Final
 
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES
-from amqpd.broker.queues.segments import (
-    SEGMENT_HEADER_BYTES,
-    SEGMENT_KEY_BYTES,
-    CorruptSegment,
-    check_segment,
-    read_segment,
-    read_segment_key,
-)
+from amqpd.broker.queues.segments import CorruptSegment, read_acks_key, read_segment, read_segment_key
 from amqpd.broker.vhost import PREDECLARED
 from amqpd.store import integrity
 from amqpd.store.inspection import read_schema
-from amqpd.store.pages import Damage, NotAStore, Pages, Row
+from amqpd.store.proofs import is_segment, own_key
+from amqpd.store.tables import Damage, NotAStore, Row, Tables, open_tables
 
 SALVAGED: Final = "the broker saves what it can read at its next start, and keeps the damaged file"
 REPAIRED: Final = "it is one flipped bit, which the broker repairs at its next start"
@@ -79,32 +73,27 @@ def verify(data_file: Path, on_progress: Callable[[int, int], None]) -> Verdict:
     for words in integrity.check(data_file):
         verdict.problems.append(Problem("structure of the file", words, SALVAGED))
     try:
-        pages = Pages(data_file)
+        with open_tables(data_file) as tables:
+            _Verification(tables, verdict).run(on_progress)
     except NotAStore as error:
         if not verdict.problems:
             verdict.problems.append(Problem("structure of the file", str(error), SALVAGED))
-        return verdict
-    try:
-        _Verification(pages, verdict).run(on_progress)
-    finally:
-        pages.close()
     return verdict
 
 
 class _Verification:
     """One pass through all tables, those first that name what is in the others."""
 
-    def __init__(self, pages: Pages, verdict: Verdict) -> None:
-        self.pages = pages
-        self.trees = pages.tables()
+    def __init__(self, tables: Tables, verdict: Verdict) -> None:
+        self.tables = tables
         self.verdict = verdict
         self.queues: dict[int, str] = {}  # number -> how it is called here
         self.ends: set[tuple[str, str, bool]] = set()  # virtual host, name, whether it is a queue
         self.acks: dict[bytes, bytes] = {}  # queue number and first position -> bit map
 
     def run(self, on_progress: Callable[[int, int], None]) -> None:
-        schema = read_schema(self.pages, self.trees)
-        for name in self.trees.keys() - set(TABLES):
+        schema = read_schema(self.tables)
+        for name in self.tables.trees.keys() - set(TABLES):
             self._problem("structure of the file", f"it has a table {name!r}, which should not be there", SALVAGED)
         if schema not in (None, records.SCHEMA_VERSION):
             words = f"it is {schema}, and this amqpd reads {records.SCHEMA_VERSION}: no more can be verified"
@@ -118,35 +107,35 @@ class _Verification:
             self._acks()
             self._segments(on_progress)
             self.verdict.quarantined = sum(1 for _ in self._rows(QUARANTINE))
-        for damage in dict.fromkeys(self.pages.damage):
+        for damage in dict.fromkeys(self.tables.damage):
             self._problem(*self._damage(damage), SALVAGED)
 
     def _problem(self, where: str, what: str, consequence: str) -> None:
         self.verdict.problems.append(Problem(where, what, consequence))
 
     def _rows(self, table: int) -> list[Row]:
-        return list(self.pages.rows_of(self.trees, TABLES[table]))
+        return list(self.tables.rows(TABLES[table]))
 
     def _queue(self, queue_id: int) -> str:
         return self.queues.get(queue_id, f"queue number {queue_id}, which is not declared")
 
     def _damage(self, damage: Damage) -> tuple[str, str]:
         """Where it is, and what is lost behind a page."""
-        where = f"page {damage.page} of the table {damage.table}"
-        if damage.table not in (TABLES[SEGMENTS], TABLES[ACKS]) or len(damage.first) < 12:
+        where = f"page {damage.page} of {damage.tree.label}"
+        if damage.tree.name not in (TABLES[SEGMENTS], TABLES[ACKS]) or len(damage.first) < 12:
             return where, damage.reason
-        queue_id, position = _place(damage.first)
+        queue_id, position = read_acks_key(damage.first)
         until = ""
         if len(damage.end) >= 12:
-            end_id, end = _place(damage.end)
+            end_id, end = read_acks_key(damage.end)
             until = f" to {end - 1}" if end_id == queue_id else f" to {self._queue(end_id)}, position {end - 1}"
-        return where, f"{damage.reason}: {self._queue(queue_id)}, {damage.table} from position {position}{until}"
+        return where, f"{damage.reason}: {self._queue(queue_id)}, {damage.tree.name} from position {position}{until}"
 
     # -- topology --
 
     def _unseal(self, row: Row, where: str, beyond_repair: str = QUARANTINED) -> tuple[bytes, bytes] | None:
         """Key and body of a sealed row as they were written, or None; and a problem, unless they are so still."""
-        value = self.pages.value(row) or b""
+        value = self.tables.value(row) or b""
         try:
             return row.key, records.unseal(row.key, value)
         except records.CorruptRecord as error:
@@ -216,7 +205,7 @@ class _Verification:
 
     def _acks(self) -> None:
         for row in self._rows(ACKS):
-            queue_id, first = _place(row.key)
+            queue_id, first = read_acks_key(row.key)
             sealed = self._unseal(row, f"{self._queue(queue_id)}, acks from position {first}", AGAIN)
             if sealed is not None:
                 self.acks[sealed[0]] = sealed[1]
@@ -241,18 +230,19 @@ class _Verification:
             last_queue, last_positions = queue_id, positions
         on_progress(total, total)
         for key in self.acks:
-            queue_id, first = _place(key)
+            queue_id, first = read_acks_key(key)
             self._problem(f"{self._queue(queue_id)}, acks from position {first}", "they are of no segment", REMOVED)
 
     def _segment(self, row: Row) -> tuple[int, list[int]]:
         """Check a segment with its acks; queue number and positions of its records."""
-        queue_id, first = _place(row.key)
-        value = self.pages.value(row)
+        queue_id, first = read_acks_key(row.key)
+        value = self.tables.value(row)
         try:
             queue_id, first, last, count, _ = read_segment_key(row.key)
         except CorruptSegment as error:
             where = f"{self._queue(queue_id)}, segment from position {first}"
-            self._problem(where, str(error), REPAIRED_KEY if _knows_its_key(value) else QUARANTINED)
+            knows_key = value is not None and is_segment(own_key(value), value)
+            self._problem(where, str(error), REPAIRED_KEY if knows_key else QUARANTINED)
             return queue_id, []
         where = f"{self._queue(queue_id)}, segment {first}-{last}"
         settled = self.acks.pop(row.key[:12], b"")
@@ -283,20 +273,6 @@ class _Verification:
             self._problem(where, "its acks are of other messages", MISTAKEN)
         elif len(_positions_of(first, settled)) == count:
             self._problem(where, "all of its messages are acked, and it is still there", PASSED_OVER)
-
-
-def _knows_its_key(value: bytes | None) -> bool:
-    """Whether a segment whose key is damaged is good by its own account of it."""
-    try:
-        check_segment((value or b"")[SEGMENT_HEADER_BYTES - SEGMENT_KEY_BYTES : SEGMENT_HEADER_BYTES], value)
-    except CorruptSegment:
-        return False
-    return True
-
-
-def _place(key: bytes) -> tuple[int, int]:
-    """Queue number and first position, as every key of messages has them."""
-    return int.from_bytes(key[:4], "big"), int.from_bytes(key[4:12], "big")
 
 
 def _positions_of(first: int, settled: bytes) -> set[int]:

@@ -25,16 +25,13 @@ from amqpd.store.layout import (
     BIG,
     BRANCH,
     HEAD_BYTES,
-    LARGE,
     LEAF,
     META_PAGES,
     NO_PAGE,
     NUMBER,
-    OVERFLOW,
     PAGE,
     SUBTREE,
     TREE,
-    USUAL_PAGE_BYTES,
     Meta,
     Node,
     Pages,
@@ -44,7 +41,16 @@ from amqpd.store.layout import (
     read_nodes,
     ruined_nodes,
 )
-from amqpd.store.proofs import META_KEYS, SEALED_KEY_BYTES, is_sealed, is_segment, is_segment_key, near_name, table_of
+from amqpd.store.proofs import (
+    META_KEYS,
+    SEALED_KEY_BYTES,
+    is_sealed,
+    is_segment,
+    is_segment_key,
+    near_name,
+    own_key,
+    table_of,
+)
 
 PAGE_BITS: Final = 64  # of a page's number
 SEGMENT: Final = SEGMENT_MAGIC.to_bytes(4, "big")
@@ -121,7 +127,7 @@ class Wreck:
 
     def _choose(self, newest: int) -> Meta | None:
         """The meta page of the last transaction: by the numbers, or by the rows in the trees where these cannot be."""
-        metas = self._read_metas()
+        metas = self.pages.metas()
         numbers = [self._row_of(meta) for meta in metas]
         is_usual = False
         if len(metas) == META_PAGES:
@@ -140,15 +146,6 @@ class Wreck:
                     self._losses.append(("", b"", f"transactions behind {meta.transaction} may be lost"))
                 return meta
         return None
-
-    def _read_metas(self) -> list[Meta]:
-        """Both, when one of them tells the size of pages that led to it, whatever else is damaged."""
-        for size in (USUAL_PAGE_BYTES, *(1 << bits for bits in range(9, 16))):
-            self.pages.page_bytes = size
-            found = self.pages.metas()
-            if any(meta.page_bytes == size for meta in found):
-                return found
-        return []
 
     def _row_of(self, meta: Meta) -> int:
         """The number in the tree of a meta page; 0 if there is none."""
@@ -258,10 +255,8 @@ class Wreck:
         """A page of a tree as it should be; nothing if it is not."""
         if not self._is_in_file(number) or self._marks[number] == REACHED:
             return b"", []
-        page = self.pages.read(number)
-        if not page or PAGE.unpack_from(page)[0] != number or page_flags(page) not in (LEAF, BRANCH):
-            return b"", []
-        return page, read_nodes(page)
+        page, _ = self.pages.read_of_tree(number)
+        return page, read_nodes(page) if page else []
 
     def _is_kind(self, tree: Tree, page: bytes, nodes: list[Node]) -> bool:
         """Whether a page, or the first leaf below it, is of the table."""
@@ -342,7 +337,7 @@ class Wreck:
         key = node[0]
         for value in self._values(page, node):
             # The value knows its key; under another good key it is what a damaged pointer leads to.
-            own = value[8:SEGMENT_HEADER_BYTES]
+            own = own_key(value)
             if value.startswith(SEGMENT) and is_segment(own, value) and (own == key or not is_segment_key(key)):
                 yield SEGMENTS, own, value
                 return
@@ -372,12 +367,8 @@ class Wreck:
             yield self._read_large(number, size)
         for bit in range(PAGE_BITS):
             other = number ^ 1 << bit
-            if self._is_in_file(other) and self._marks[other] == UNSEEN and self._starts_large(other):
+            if self._is_in_file(other) and self._marks[other] == UNSEEN and self.pages.large_count(other):
                 yield self._read_large(other, size)
-
-    def _starts_large(self, number: int) -> bool:
-        head = self.pages.read_bytes(number, HEAD_BYTES)
-        return bool(head) and LARGE.unpack(head)[0] == number and LARGE.unpack(head)[2] == OVERFLOW
 
     def _value(self, page: bytes, node: Node) -> bytes:
         """As told."""
@@ -397,11 +388,10 @@ class Wreck:
             self._mark_large(*self._large_place(page, node))
 
     def _mark_large(self, number: int, size: int) -> None:
-        if not self._is_in_file(number) or not self._starts_large(number):
+        if not self._is_in_file(number):
             return
-        told = LARGE.unpack(self.pages.read_bytes(number, HEAD_BYTES))[3]
-        needed = (HEAD_BYTES - 1 + size) // self.pages.page_bytes + 1
-        end = min(self._count, number + min(told, needed))  # either may be damaged
+        count = min(self.pages.large_count(number), self.pages.count_for(size))  # either may be damaged
+        end = min(self._count, number + count)
         self._knows_free = self._knows_free and FREE not in self._marks[number:end]
         self._marks[number:end] = REACHED.to_bytes(1, "big") * (end - number)
 
@@ -418,12 +408,12 @@ class Wreck:
             number = self._marks.find(UNSEEN, number)
 
     def _stray_segment(self, number: int) -> Iterator[Row]:
-        key = self.pages.read_bytes(number, SEGMENT_KEY_BYTES, HEAD_BYTES + SEGMENT_HEADER_BYTES - SEGMENT_KEY_BYTES)
+        key = own_key(self.pages.read_bytes(number, SEGMENT_HEADER_BYTES, HEAD_BYTES))
         with contextlib.suppress(CorruptSegment):
             size = read_segment_key(key)[4]
             value = self.pages.read_bytes(number, size, HEAD_BYTES)
             check_segment(key, value)
-            end = min(self._count, number + (HEAD_BYTES - 1 + size) // self.pages.page_bytes + 1)
+            end = min(self._count, number + self.pages.count_for(size))
             self._marks[number:end] = REACHED.to_bytes(1, "big") * (end - number)
             if key not in self._found:
                 self._found.add(key)

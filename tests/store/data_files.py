@@ -9,7 +9,7 @@ from amqpd.broker import records
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUEUES, SEGMENTS, STATES, Op
 from amqpd.broker.queues.segments import SegmentWriter, acks_key, queue_key
 from amqpd.store.lmdb_store import LmdbStore
-from amqpd.store.pages import Pages
+from amqpd.store.tables import open_tables
 
 PAGE_BYTES = 4096
 
@@ -89,16 +89,24 @@ def flip(data_file: Path, offset: int, bit: int = 0) -> None:
         file.write(bytes([byte ^ 1 << bit]))
 
 
+def contents(data_file: Path) -> dict[str, dict[bytes, bytes | None]]:
+    """All that can be read, by table."""
+    with open_tables(data_file) as tables:
+        return {name: {row.key: tables.value(row) for row in tables.rows(name)} for name in tables.trees}
+
+
 def wipe_page(data_file: Path, pattern: bytes) -> int:
-    """Overwrite the page of a tree that holds ``pattern`` with zeros; its number. Free pages may hold it too."""
+    """Overwrite the leaf that has ``pattern`` in a row with zeros; its number. Free room may hold it too."""
     content = data_file.read_bytes()
+    rows = _rows_with(data_file, pattern)
     for at in range(2 * PAGE_BYTES, len(content), PAGE_BYTES):
         if pattern in content[at : at + PAGE_BYTES]:
             data_file.write_bytes(content[:at] + bytes(PAGE_BYTES) + content[at + PAGE_BYTES :])
-            pages = Pages(data_file)
-            for tree in pages.tables().values():
-                list(pages.rows(tree))
-            pages.close()
-            if pages.damage:
+            if _rows_with(data_file, pattern) < rows:
                 return at // PAGE_BYTES
     raise AssertionError(f"{pattern!r} is in no tree")
+
+
+def _rows_with(data_file: Path, pattern: bytes) -> int:
+    tables = contents(data_file).values()
+    return sum(pattern in key + (value or b"") for rows in tables for key, value in rows.items())

@@ -1,10 +1,11 @@
 """LMDB's pages as bytes."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from amqpd.store.layout import LEAF, PAGE, is_page_size, open_pages, ordering_bits, page_flags, read_nodes, ruined_nodes
+from amqpd.store.layout import BRANCH, LEAF, PAGE, open_pages, ordering_bits, page_flags, read_nodes, ruined_nodes
 from tests.store import wrecks
 
 
@@ -26,6 +27,31 @@ def test_meta_pages(data_file: Path) -> None:
         first, second = pages.metas()
         assert abs(first.transaction - second.transaction) == 1
         assert (first.place, second.number, first.page_bytes) == (0, 1, wrecks.PAGE)
+
+
+@pytest.mark.parametrize("size", [512 << shift for shift in range(7)])
+def test_either_meta_page_tells_the_size_of_pages(tmp_path: Path, size: int) -> None:
+    at = 16 + 24  # page's head, and the meta's; in it begins the tree of free pages with the size
+    for told in (0, size):
+        meta = bytes(at) + size.to_bytes(4, sys.byteorder)
+        content = (meta if told == 0 else bytes(at + 4)).ljust(size, b"\0") + meta.ljust(size, b"\0")
+        (tmp_path / "data.mdb").write_bytes(content)
+        with open_pages(tmp_path / "data.mdb") as pages:
+            assert [meta.place for meta in pages.metas()] == [0, 1]
+            assert pages.page_bytes == size
+
+
+def test_pages_of_trees_and_of_large_values(data_file: Path) -> None:
+    data = data_file.read_bytes()
+    spans = wrecks.spans(data)
+    leaf, large = (spans[kind][0][0] // wrecks.PAGE for kind in ("acks leaf page", "segments large head"))
+    with open_pages(data_file) as pages:
+        assert pages.read_of_tree(leaf) == (data[leaf * wrecks.PAGE :][: wrecks.PAGE], "")
+        assert pages.read_of_tree(leaf, (BRANCH,)) == (b"", f"its head says page {leaf}, flags 0x2")
+        assert pages.read_of_tree(1 << 60) == (b"", "unreadable")
+        assert pages.large_count(large) == pages.count_for(spans["segments large value"][0][1])
+        assert pages.large_count(leaf) == pages.large_count(large + 1) == pages.large_count(1 << 60) == 0
+        assert [pages.count_for(size) for size in (0, 4080, 4081, 8176, 8177)] == [1, 1, 2, 2, 3]
 
 
 def test_what_the_file_does_not_have_is_empty(data_file: Path) -> None:
@@ -61,7 +87,3 @@ def test_a_page_whose_nodes_do_not_fill_it_has_none(leaf: bytes) -> None:
 def test_garbage_has_no_nodes(page: bytes) -> None:
     assert read_nodes(page) == ruined_nodes(page) == []
     assert list(ordering_bits(page))
-
-
-def test_sizes_of_pages() -> None:
-    assert [size for size in range(70_000) if is_page_size(size)] == [512 << shift for shift in range(7)]

@@ -4,7 +4,7 @@ import pytest
 
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUEUES, STATES, TABLES
-from amqpd.store.proofs import is_sealed, is_segment, is_segment_key, near_name, table_of
+from amqpd.store.proofs import is_near, is_sealed, is_segment, is_segment_key, near_name, own_key, table_of
 from tests.store import wrecks
 
 
@@ -35,6 +35,7 @@ def test_segments() -> None:
     _, key, value = wrecks.segment(1, 5, b"content")
     assert is_segment_key(key)
     assert is_segment(key, value)
+    assert own_key(value) == key
     assert not is_segment_key(key[:-1])
     assert not is_segment(key, value[:-1])
     assert not is_segment(key[:-1], value)
@@ -46,3 +47,10 @@ def test_names_with_a_flipped_bit() -> None:
         assert near_name(bytes([name.encode()[0] ^ 4]) + name.encode()[1:]) == name
     assert near_name(b"streams") == "streams"
     assert near_name(b"\xff") == "\\xff"
+
+
+def test_what_is_near_differs_in_one_bit_at_most() -> None:
+    assert is_near(b"name", b"name")
+    assert is_near(b"name", b"nime")
+    assert not is_near(b"name", b"nbme")
+    assert not is_near(b"name", b"\0name")

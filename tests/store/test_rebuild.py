@@ -15,10 +15,10 @@ from amqpd.broker.ports import CLEAR, META, SEGMENTS, TABLES, Op
 from amqpd.store import rebuild
 from amqpd.store.environment import LMDB_FORMAT, NUMBER_BYTES, SHRUNK
 from amqpd.store.lmdb_store import LmdbStore
-from amqpd.store.pages import Pages
 from amqpd.store.rebuild import CannotCompact, NoRoom, compact, live_bytes
+from amqpd.store.tables import open_tables
 from amqpd.store.verification import verify
-from tests.store.data_files import flip, queue, schema, segment, write
+from tests.store.data_files import PAGE_BYTES, contents, flip, queue, schema, segment, write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,9 +40,7 @@ def data_file(tmp_path: Path) -> Path:
 
 def rows(data_file: Path) -> dict[str, dict[bytes, bytes | None]]:
     """All there is but the number of the newest transaction."""
-    pages = Pages(data_file)
-    found = {name: {row.key: pages.value(row) for row in pages.rows(tree)} for name, tree in pages.tables().items()}
-    pages.close()
+    found = contents(data_file)
     del found[TABLES[META]][records.TRANSACTION_KEY]
     return found
 
@@ -199,10 +197,9 @@ def test_an_interrupt_changes_nothing(data_file: Path) -> None:
 
 
 def test_a_damaged_structure_is_not_copied(data_file: Path) -> None:
-    pages = Pages(data_file)
-    root = pages.tables()["segments"].root
-    pages.close()
-    flip(data_file, root * pages.page_bytes, 1)
+    with open_tables(data_file) as tables:
+        root = tables.trees["segments"].root
+    flip(data_file, root * PAGE_BYTES, 1)
     before = data_file.read_bytes()
     with pytest.raises(CannotCompact, match="structure is damaged"):
         compact(data_file, nothing)

@@ -8,11 +8,12 @@ import pytest
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, META, QUARANTINE, QUEUES, SEGMENTS, STATES, Op
 from amqpd.store import verification as v
-from amqpd.store.pages import Pages
+from amqpd.store.tables import open_tables
 from amqpd.store.verification import Problem, Verdict, verify
 from tests.store.data_files import (
     acks,
     binding,
+    contents,
     exchange,
     flip,
     mark,
@@ -222,9 +223,8 @@ def test_a_lost_page_names_the_messages_behind_it(data_file: Path) -> None:
 
 def test_a_rolled_back_commit_is_seen(data_file: Path) -> None:
     """LMDB does not checksum its meta pages: a flipped bit may bring an older state back."""
-    pages = Pages(data_file)
-    newest = pages.transaction
-    pages.close()
+    with open_tables(data_file) as tables:
+        newest = tables.transaction
     spoil(data_file, newest.to_bytes(8, "little") + bytes(8), (newest + 2).to_bytes(8, "little") + bytes(8))
     assert v.SALVAGED in {problem.consequence for problem in verdict(data_file).problems}
 
@@ -246,14 +246,14 @@ def test_a_file_that_is_cut_off(data_file: Path) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_no_flipped_bit_that_matters_escapes(data_file: Path, seed: int) -> None:
     chance = random.Random(seed)
-    content, before = data_file.read_bytes(), rows(data_file)
+    content, before = data_file.read_bytes(), contents(data_file)
     seen = 0
     for _ in range(40):
         flip(data_file, chance.randrange(len(content)), chance.randrange(8))
         if verdict(data_file).problems:
             seen += 1
         else:
-            assert rows(data_file) == before, "it is in free room"
+            assert contents(data_file) == before, "it is in free room"
         data_file.write_bytes(content)
     assert seen > 3
     assert verdict(data_file).problems == []
@@ -268,10 +268,3 @@ def test_no_damage_ends_it(data_file: Path, seed: int) -> None:
         content[page + chance.randrange(chance.choice((16, 256, 4096)))] = chance.randrange(256)
     data_file.write_bytes(content)
     verdict(data_file)
-
-
-def rows(data_file: Path) -> dict[str, dict[bytes, bytes | None]]:
-    pages = Pages(data_file)
-    found = {name: {row.key: pages.value(row) for row in pages.rows(tree)} for name, tree in pages.tables().items()}
-    pages.close()
-    return found

@@ -81,6 +81,17 @@ def test_the_newer_meta_page_is_gone(store: tuple[bytes, Rows], data_file: Path)
     assert losses == ["transactions behind 68 may be lost"]
 
 
+def test_neither_meta_page_tells_the_size_of_pages(store: tuple[bytes, Rows], data_file: Path) -> None:
+    """Then they are of the usual size."""
+    data, rows = store
+    spoilt = bytearray(data)
+    for page in wrecks.metas(data):
+        spoilt[page + 41] ^= 0x70
+    data_file.write_bytes(spoilt)
+    assert check(data_file) == [f"page 0 tells of pages of {PAGE ^ 0x7000} bytes"]
+    assert salvage(data_file) == (rows, [])
+
+
 def overwrite(data_file: Path, data: bytes, at: int, size: int) -> None:
     data_file.write_bytes(data[:at] + bytes(size) + data[at + size :])
 

@@ -7,8 +7,8 @@ import lmdb
 import pytest
 
 from amqpd.store.environment import LMDB_FORMAT
-from amqpd.store.pages import NotAStore, Pages
-from tests.store.data_files import wipe_page
+from amqpd.store.tables import NotAStore, open_tables
+from tests.store.data_files import contents, wipe_page
 
 NAMES = ("few", "many", "large", "none")
 
@@ -30,57 +30,60 @@ def data_file(tmp_path: Path) -> Path:
     return tmp_path / "data.mdb"
 
 
-def contents(pages: Pages) -> dict[str, dict[bytes, bytes | None]]:
-    return {name: {row.key: pages.value(row) for row in pages.rows(tree)} for name, tree in pages.tables().items()}
-
-
 def test_it_reads_what_lmdb_reads(data_file: Path) -> None:
-    pages = Pages(data_file)
-    read = contents(pages)
-    with lmdb.open(str(data_file.parent), readonly=True, max_dbs=4, lib_version=LMDB_FORMAT) as environment:
+    read = contents(data_file)
+    with (
+        open_tables(data_file) as tables,
+        lmdb.open(str(data_file.parent), readonly=True, max_dbs=4, lib_version=LMDB_FORMAT) as environment,
+    ):
         for name in NAMES:
             table = environment.open_db(name.encode(), create=False)
             with environment.begin(db=table) as transaction:
                 assert read[name] == dict(transaction.cursor())
                 stat = transaction.stat(table)
-            tree = pages.tables()[name]
+            tree = tables.trees[name]
             assert tree.rows == stat["entries"] == len(read[name])
             assert tree.pages == stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        assert pages.page_count == environment.info()["last_pgno"] + 1
-        assert pages.transaction == environment.info()["last_txnid"]
-    assert list(read["many"]) == sorted(read["many"])
-    assert pages.damage == []
-    pages.close()
+            assert list(read[name]) == sorted(read[name])
+        assert tables.page_count == environment.info()["last_pgno"] + 1
+        assert tables.transaction == environment.info()["last_txnid"]
+        assert tables.damage == []
+        assert list(tables.rows("no such table")) == []
+
+
+def test_a_value_that_was_made_smaller_keeps_its_pages(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path), max_dbs=1, lib_version=LMDB_FORMAT) as environment:
+        table = environment.open_db(b"t")
+        with environment.begin(db=table, write=True) as transaction:
+            transaction.put(b"k", bytes(20_000))
+            transaction.put(b"k", bytes(10_000))
+    assert contents(tmp_path / "data.mdb") == {"t": {b"k": bytes(10_000)}}
 
 
 def test_every_page_is_live_or_free(data_file: Path) -> None:
-    pages = Pages(data_file)
-    live = sum(tree.pages for tree in pages.tables().values())
-    others = pages.page_count - live - pages.free_pages()
-    assert pages.free_pages() >= 30  # ten large values
-    assert 2 < others <= 5  # two metas, the tables' names, the free pages
-    pages.close()
+    with open_tables(data_file) as tables:
+        live = sum(tree.pages for tree in tables.trees.values())
+        others = tables.page_count - live - tables.free_pages()
+        assert tables.free_pages() >= 30  # ten large values
+        assert 2 < others <= 5  # two metas, the tables' names, the free pages
 
 
 def test_a_page_that_is_not_itself_names_the_keys_behind_it(data_file: Path) -> None:
-    pages = Pages(data_file)
-    whole = [row.key for row in pages.rows(pages.tables()["many"])]
-    pages.close()
-    lost = wipe_page(data_file, b"%032dv9999" % 9999)  # a leaf's node: a branch has no values
-    pages = Pages(data_file)
-    left = [row.key for row in pages.rows(pages.tables()["many"])]
-    (damage,) = pages.damage
-    assert (damage.table, damage.page) == ("many", lost)
+    whole = list(contents(data_file)["many"])
+    lost = wipe_page(data_file, b"%032dv9999" % 9999)
+    with open_tables(data_file) as tables:
+        left = [row.key for row in tables.rows("many")]
+        (damage,) = tables.damage
+    assert (damage.tree.name, damage.page) == ("many", lost)
     assert damage.first <= b"%032d" % 9999 < damage.end
     assert [key for key in whole if not damage.first <= key < damage.end] == left
-    pages.close()
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"not a store" * 1000, bytes(8192)])
 def test_what_is_no_store_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.mdb").write_bytes(content)
-    with pytest.raises(NotAStore):
-        Pages(tmp_path / "data.mdb")
+    with pytest.raises(NotAStore), open_tables(tmp_path / "data.mdb"):
+        pass
 
 
 def test_a_shorter_file_is_read_as_far_as_it_goes(data_file: Path) -> None:
@@ -88,13 +91,14 @@ def test_a_shorter_file_is_read_as_far_as_it_goes(data_file: Path) -> None:
     for length in range(0, len(content), len(content) // 40):
         data_file.write_bytes(content[:length])
         try:
-            pages = Pages(data_file)
+            values = [value for rows in contents(data_file).values() for value in rows.values()]
         except NotAStore:
             assert length < 8192
         else:
-            values = [value for rows in contents(pages).values() for value in rows.values()]
-            assert pages.damage or None in values or length > len(content) - 3 * 4096
-            pages.close()
+            with open_tables(data_file) as tables:
+                for name in tables.trees:
+                    list(tables.rows(name))
+                assert tables.damage or None in values or length > len(content) - 3 * 4096
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -107,9 +111,8 @@ def test_no_damage_gets_in_the_way(data_file: Path, seed: int) -> None:
         content[page + chance.randrange(chance.choice((16, 256, 4096)))] = chance.randrange(256)
     data_file.write_bytes(content)
     try:
-        pages = Pages(data_file)
+        contents(data_file)
+        with open_tables(data_file) as tables:
+            tables.free_pages()
     except NotAStore:
-        return
-    pages.free_pages()
-    contents(pages)
-    pages.close()
+        pass
