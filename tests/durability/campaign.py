@@ -6,6 +6,7 @@ Knows how a run goes and what is compared afterwards; what happens to the broker
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,11 @@ class Campaign:
         self.runs = 0
         self.clean_stops = 0
         self.last_log = ""  # of the run that ended last
+
+    def renew(self) -> None:
+        """Begin again with an empty data directory."""
+        shutil.rmtree(self.data)
+        self.workload.forget()
 
     # -- runs --
 

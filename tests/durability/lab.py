@@ -75,6 +75,8 @@ class Laboratory:
             self.account(fault, lambda: fault.cycle(self.campaign))
             after(fault.name)
         self.account(fault, self.campaign.audit)
+        if len(self.faults) > 1 and self.campaign.ledger.was_excused:
+            self.campaign.renew()  # what is reported once is reported at every start, and other faults ask for silence
 
     def choose(self) -> Fault:
         """By weight, but none waits for ever: the one that is furthest behind its share."""
@@ -95,7 +97,7 @@ class Laboratory:
     def note_broken(self) -> None:
         if self.broken and not self.first_broken:
             self.first_broken = self.cycles
-            self.first_kinds = ", ".join(kind for kind, count in self.campaign.ledger.violations.items() if count)
+            self.first_kinds = "; ".join(kind for kind, count in self.campaign.ledger.violations.items() if count)
 
     @property
     def broken(self) -> int:

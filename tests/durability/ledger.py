@@ -123,6 +123,7 @@ class Ledger:
         # Queue, producer and number of a message -> what was published in its stead in the transaction that acked it.
         self.moves: dict[tuple[str, int, int], list[tuple[Producer, int]]] = {}
         self.excuses: dict[str, Excuse] = {}
+        self.was_excused = False  # since the last `forget`
         self.excused_names: set[str] = set()  # of exchanges, queues and bindings reported as damaged
         self.violations: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
         self.examples: list[str] = []
@@ -202,12 +203,26 @@ class Ledger:
             if not producer.persistent:
                 producer.fresh_from = len(producer.sent)
 
+    def forget(self) -> None:
+        """The data directory was emptied: nothing is owed, and nothing may come back."""
+        for producer in self.producers.values():
+            for queue in self.open_from:
+                self.marks[queue][producer.number][:] = bytes([OVER]) * len(producer.sent)
+                self.open_from[queue][producer.number] = len(producer.sent)
+            producer.transactions.clear()
+        self.moves.clear()
+        self.excuses.clear()
+        self.excused_names.clear()
+        self.was_excused = False
+        self.on_restart()
+
     # -- damage that the broker reported --
 
     def excuse(
         self, queue: str, missing: float = math.inf, *, may_return: bool = False, may_lose_flags: bool = False
     ) -> None:
         """Until the next audit is over. ``may_lose_flags``: what comes again may come without the flag."""
+        self.was_excused = True
         excuse = self.excuses.setdefault(queue, Excuse())
         excuse.missing += missing
         excuse.may_return |= may_return
@@ -215,6 +230,7 @@ class Ledger:
 
     def excuse_topology(self, name: str) -> None:
         """An exchange, a queue or a binding (by the name of its queue) of this name may be missing."""
+        self.was_excused = True
         self.excused_names.add(name)
 
     # -- audits --

@@ -97,7 +97,7 @@ def find(bug: Bug, seed: int, *, is_aimed: bool = False) -> Finding:
         output = run_laboratory(bug, tree, seed, is_aimed=is_aimed)
     seconds = time.monotonic() - began
     found = re.search(r"^first seen in cycle (\d+): (.*)$", output, re.MULTILINE)
-    if found is None or not bug.kinds & set(found[2].split(", ")):
+    if found is None or not bug.kinds & set(found[2].split("; ")):
         return Finding(0, output[-3000:], seconds)
     return Finding(int(found[1]), found[2], seconds)
 

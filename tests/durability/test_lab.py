@@ -95,6 +95,18 @@ def test_a_broker_that_does_not_start_ends_it(tmp_path: Path) -> None:
     assert (laboratory.cycles, laboratory.broken) == (1, 1)
 
 
+def test_reported_damage_is_not_handed_on(tmp_path: Path) -> None:
+    def damage(campaign: Campaign) -> None:
+        campaign.data.mkdir(exist_ok=True)
+        campaign.ledger.excuse("q0")
+
+    def look(campaign: Campaign) -> None:
+        assert not campaign.data.exists()
+        assert not campaign.ledger.was_excused
+
+    make_laboratory(tmp_path, Stand(damage, name="a", weight=2), Stand(look, name="b")).run(2 + lab.CYCLES_A_TURN)
+
+
 def test_progress_is_one_line_on_a_terminal(tmp_path: Path) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -193,6 +205,16 @@ def test_topology_is_excused_by_name() -> None:
     for name in ("a", "b"):
         ledger.topology_differs(name, f"{name} is gone")
     assert ledger.violations["topology"] == 1
+
+
+def test_nothing_comes_back_from_an_emptied_directory() -> None:
+    ledger, _ = make_ledger("q")
+    deliver(ledger, "q", 1)
+    ledger.forget()
+    ledger.audit(("q",))
+    assert ledger.is_clean
+    deliver(ledger, "q", 2, redelivered=True)
+    assert ledger.violations["acked and redelivered"] == 1
 
 
 def test_volatile_queues_start_empty() -> None:

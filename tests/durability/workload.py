@@ -72,6 +72,12 @@ class Workload:
         self.is_declared = False  # all of it was, by a run before this one
         self.audits = 0
 
+    def forget(self) -> None:
+        """The data directory was emptied."""
+        self.ledger.forget()
+        self.things.clear()
+        self.is_declared = False
+
     # -- topology --
 
     def declare(self, address: tuple[str, int]) -> None:
