@@ -15,7 +15,8 @@ A fault is a class with a name, in a module of its own beside this one, listed i
 ``cycle`` is one run of the broker on ``campaign.data`` with load and the fault, so that the next start finds the
 result. The laboratory runs up to three cycles of one fault, then ``campaign.audit()``: a run without load in which
 every queue is read and compared with the ledger. A fault may call ``campaign.audit()`` itself, when what it did must
-be looked at before anything else happens.
+be looked at before anything else happens. Behind a turn in which
+damage was excused the next fault gets an empty data directory.
 
 What a fault has:
 
