@@ -130,14 +130,32 @@ def test_reports_are_read() -> None:
     )
     names = {7: "d", 8: "f", 9: "g"}
     found = reports.Reader(names, ["e"], ["a", "b", "gone"], [("e", "h", "k")]).read(log)
-    assert found.queues == {"a": 7, **dict.fromkeys(("b", "gone", "d", "f", "h"), float("inf"))}
-    assert found.names == {"a", "b", "gone", "d", "f", "h"}
+    assert found.queues == {"a": 7, "b": 0, **dict.fromkeys(("gone", "d", "f"), float("inf"))}
+    assert found.unsure == {"b", "gone", "d", "f"}
+    assert found.names == {"gone", "d", "h"}
     assert found.repaired == {"g"}
     assert found.nameless == ["something is wrong"]
     ledger = Ledger([Producer(1, "", "a", ("a",))], ("a",))
     found.excuse(ledger)
     assert ledger.excuses["a"].missing == 7
     assert ledger.excused_names == found.names
+
+
+def test_reports_of_salvage_are_read() -> None:
+    log = error("/data/store/data.mdb was damaged: page 3 of table segments: unreadable", logger="store")
+    log += error("queue 'a' of '/': segment 1-9 is damaged", logger="store")
+    log += error(
+        "rows saved to a new store: segments 3; not all of it; the damaged file is kept in /data", logger="store"
+    )
+    reader = reports.Reader({}, ["e"], ["a", "b"], [])
+    found = reader.read(log)
+    assert (set(found.queues), found.names, found.nameless, found.vague) == ({"a"}, set(), [], [])
+    found = reader.read(error("table segments: 2 of 9 rows are lost", logger="store"))
+    assert (set(found.queues), found.nameless, len(found.vague)) == ({"a", "b"}, [], 1)
+    found = reader.read(error("acks: the checksum of a record does not hold: it is in quarantine (key 200000030001)"))
+    assert (set(found.queues), found.names, len(found.vague)) == ({"a", "b"}, {"*"}, 1)
+    found = reader.read(error("table bindings: 2 of 9 rows are lost", logger="store"))
+    assert (set(found.queues) & {"a"}, found.names, len(found.vague)) == (set(), {"*"}, 1)
 
 
 def test_refusals_are_judged() -> None:
@@ -193,7 +211,7 @@ def test_disk_fails_when_it_is_told_to(tmp_path: Path, call: int, error: int) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", ["full-disk", "io-error"])
+@pytest.mark.parametrize("name", ["flip", "truncate", "full-disk", "io-error"])
 def test_faults_break_no_promise(tmp_path: Path, name: str) -> None:
     fault = make_fault(name)
     if fault.why_not():

@@ -1,5 +1,6 @@
 """What faults that damage the data file have in common: they look at what is left, with the reports at hand."""
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ class Look:
         self.layout = layout
         self.reports = reports.Reports()
         self.broken_before = sum(campaign.ledger.violations.values())
+        self.is_salvaged = False
         self._run: Run | None = None  # the run whose log counts as well
 
     def keep(self, run: Run) -> None:
@@ -44,6 +46,7 @@ class Look:
             self._note(self._run.log())
         self.campaign.audit(on_ready=self._on_ready)
         for path in self.campaign.data.glob("store-damaged-*"):
+            self.is_salvaged = True
             self.campaign.ledger.counts["stores that were salvaged"] += 1
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -60,22 +63,29 @@ class Look:
         found = reports.Reader(self.layout.queue_names, EXCHANGES, queues, bindings).read(log)
         found.excuse(self.campaign.ledger)
         self.reports.add(found)
+        self.campaign.ledger.counts["reports that name a table only"] += len(found.vague)
 
     def _read(self, run: Run, queue: str) -> None:
         """Have everything in the queue delivered, and give it back."""
         try:
             peer = LoadPeer(*run.addresses[0])
-            reader = Reader(queue, is_alone=True)
-            answer, events = peer.call("basic.consume", queue=queue)
-            if answer.name == "channel.close":
-                return  # the queue is gone, which the audit judges
-            is_over = False
-            while not is_over:
-                for event in events:
-                    if isinstance(event, Delivery):
-                        self.campaign.ledger.deliver(reader, event)
-                is_over = not peer.wait(QUIET_S)
-                events = [] if is_over else list(peer.read())
-            peer.abort()
+            with contextlib.closing(peer.socket):
+                self._read_all(peer, queue)
         except Gone as gone:
             self.campaign.ledger.violated("broker failed", f"while {queue} is read: {gone.said}\n{run.log()[-2000:]}")
+
+    def _read_all(self, peer: LoadPeer, queue: str) -> None:
+        reader = Reader(queue, is_alone=True)
+        answer, events = peer.call("basic.consume", queue=queue)
+        if answer.name == "channel.close":
+            return  # the queue is gone, which the audit judges
+        while True:
+            for event in events:
+                if isinstance(event, Delivery):
+                    self.campaign.ledger.deliver(reader, event)
+            if peer.wait(QUIET_S):
+                events = list(peer.read())
+                continue
+            answer, events = peer.call("queue.declare", queue=queue, passive=True)
+            if answer["message_count"] == 0 and not events:
+                return

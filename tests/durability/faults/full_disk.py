@@ -27,7 +27,7 @@ from tests.server.serving import NotReady
 from tests.support.raw_peer import PeerError, RawPeer
 
 GOES_ON_S: Final = 8.0
-ALARM_S: Final = 5.0
+ALARM_S: Final = 1.5
 SLACK_BYTES: Final = 131_072
 ROOM_BYTES: Final = 64 << 20
 LIMITED_LEAST: Final = 262_144  # the log must fit

@@ -40,6 +40,7 @@ class IoError(Fault):
         file = damage.data_file(campaign)
         disk = campaign.directory / "disk"
         is_from_disk = file.exists() and chance.random() < 0.5
+        number = file.stat().st_ino if file.exists() else 0  # another one: the broker has made the file anew, smaller
         if is_from_disk:
             shutil.copyfile(file, disk)
         self.switch = shim.Switch(campaign.directory, disk=disk if is_from_disk else None)
@@ -50,7 +51,7 @@ class IoError(Fault):
         broken = sum(campaign.ledger.violations.values())
         code = campaign.run(act, launch=launch, exit_codes=(STOPPED, -signal.SIGKILL, *((0,) if is_full else ())))
         self.seen[f"{self.call}{', full at the same time' if is_full else ''}: exit code {code}"] += 1
-        if is_from_disk:
+        if is_from_disk and file.stat().st_ino == number:
             disk.replace(file)
             self.seen["went on from the disk"] += 1
         campaign.audit()
