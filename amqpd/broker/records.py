@@ -19,6 +19,7 @@ SCHEMA_VERSION: Final = 2
 SCHEMA_KEY: Final = b"schema"
 NEXT_QUEUE_KEY: Final = b"next-queue-id"
 TRANSACTION_KEY: Final = b"transaction"  # the number of the store's newest transaction, in it
+CLAIM_MAX_BYTES: Final = 200
 REPAIR_MAX_BYTES: Final = 2048  # 20 ms of trying
 
 
@@ -55,6 +56,12 @@ def repair(key: bytes, value: bytes) -> tuple[bytes, bytes] | None:
         except CorruptRecord:
             spoilt[bit >> 3] ^= 1 << (bit & 7)
     return None
+
+
+def claim(value: bytes) -> str:
+    """What a damaged record says it is, for a person: its text may be what was spoilt; "" when it says nothing."""
+    text = value[4 : 4 + CLAIM_MAX_BYTES].decode("ascii", "replace")
+    return f", it says {text!r}" if text.startswith("{") else ""
 
 
 def encode(value: object) -> bytes:

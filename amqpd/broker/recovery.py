@@ -67,6 +67,7 @@ class _Recovery:
         self.journal = broker.journal
         self.segments: dict[int, list[Segment]] = {}  # by queue id
         self.acks: dict[tuple[int, int], bytearray] = {}  # by queue id and first position
+        self.lost_acks: set[tuple[int, int]] = set()
         self.marks: dict[int, int] = {}  # by queue id: up to where messages may have been delivered
         self.has_lost_marks = False
         self.last_keys: dict[int, int] = {}  # by queue id: the highest position in any key
@@ -96,12 +97,26 @@ class _Recovery:
             mended = records.repair(key, value)
             if mended is None:
                 self._quarantine(table, key, value)
-                logger.error("%s: %s: it is in quarantine (key %s)", TABLES[table], error, key.hex())
+                words = "%s: %s: it is in quarantine (key %s%s)"
+                logger.error(words, TABLES[table], error, key.hex(), records.claim(value))
                 return None
             self.journal.delete(table, key)
-            self.journal.put(table, mended[0], records.seal(*mended))
-            logger.warning("%s: a record with one flipped bit was repaired (key %s)", TABLES[table], key.hex())
+            words = "%s: a record with one flipped bit was repaired (key %s)"
+            if mended[0] != key and self._is_there(table, mended[0]):
+                words = "%s: a record with a flipped bit in its key was written anew since, and is removed (key %s)"
+                mended = None
+            else:
+                self.journal.put(table, mended[0], records.seal(*mended))
+            logger.warning(words, TABLES[table], key.hex())
             return mended
+
+    def _is_there(self, table: int, key: bytes) -> bool:
+        """Whether there is a sound row under ``key``."""
+        value = self.store.read(table, key)
+        try:
+            return value is not None and len(records.unseal(key, value)) > 0
+        except records.CorruptRecord:
+            return False
 
     def _rows(self, table: int) -> list[tuple[bytes, bytes]]:
         """Keys and bodies of all rows of a table that can be read."""
@@ -111,6 +126,8 @@ class _Recovery:
     def _quarantine(self, table: int, key: bytes, value: bytes) -> None:
         self.journal.put(QUARANTINE, key, value)
         self.journal.delete(table, key)
+        if table == ACKS:
+            self.lost_acks.add(read_acks_key(key))  # the key may be what is damaged: only to be told
 
     def _facts(self, table: int) -> list[Any]:
         return [records.parse(body) for _, body in self._rows(table)]
@@ -227,15 +244,20 @@ class _Recovery:
             place = (queue.queue_id, segment.first)
             if place in self.acks:
                 self._apply_acks(queue, segment, self.acks.pop(place))
+            elif place in self.lost_acks:
+                self._tell_lost_acks(queue, segment)
         return [segment for segment in segments if segment.live > 0]
 
     def _apply_acks(self, queue: ClassicQueue, segment: Segment, settled: bytearray) -> None:
         if len(settled) != (segment.last - segment.first) // 8 + 1:
-            words = "queue %r: which messages of segment %d-%d were acked is lost: all of them are delivered again"
-            logger.error(words, queue.name, segment.first, segment.last)
+            self._tell_lost_acks(queue, segment)
             return
         segment.settled = settled
         segment.live -= sum(byte.bit_count() for byte in settled)
+
+    def _tell_lost_acks(self, queue: ClassicQueue, segment: Segment) -> None:
+        words = "queue %r: which messages of segment %d-%d were acked is lost: all of them are delivered again"
+        logger.error(words, queue.name, segment.first, segment.last)
 
     def _report_orphans(self) -> None:
         for queue_id, segments in self.segments.items():

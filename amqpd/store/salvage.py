@@ -50,10 +50,12 @@ def rebuild(directory: Path, problems: list[str], newest: int = 0) -> None:
                 f"cannot open the store in {directory}: {data_file} is damaged, and nothing in it can be read "
                 f"({'; '.join(problems[:1])}): put a copy back, or move the directory away to start empty"
             )
-        kept = _swap(directory, data_file)
+        kept = _keep(directory, data_file)
+        _report(data_file, kept, problems, wreck, saved)  # before the swap: after it nobody would know
+        os.replace(directory / SALVAGING / "data.mdb", data_file)
+        sync_directories(data_file.parent)
     finally:
         clear(directory)
-    _report(data_file, kept, problems, wreck, saved)
 
 
 def _write(path: Path, wreck: Wreck) -> Counter[int]:
@@ -70,6 +72,9 @@ def _write(path: Path, wreck: Wreck) -> Counter[int]:
             if size > BATCH_BYTES:
                 environment.write(batch)
                 batch, size = [], 0
+        environment.write(batch)
+        batch = [row for row in wreck.repaired if environment.read(row[0], row[1]) is None]
+        saved.update(row[0] for row in batch)
         # Without it the store would pass for a new one.
         if saved and not wreck.has_schema:
             batch.append((META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION)))
@@ -80,8 +85,8 @@ def _write(path: Path, wreck: Wreck) -> Counter[int]:
     return saved
 
 
-def _swap(directory: Path, data_file: Path) -> Path:
-    """The new file takes the old one's name, the old one gets another; where it lies."""
+def _keep(directory: Path, data_file: Path) -> Path:
+    """Give the damaged file a second name, under which it stays; the directory it is in."""
     number = 1
     while (kept := directory / f"store-damaged-{number}").exists() and not _is_same(kept / "data.mdb", data_file):
         number += 1
@@ -93,8 +98,6 @@ def _swap(directory: Path, data_file: Path) -> Path:
             shutil.copyfile(data_file, kept / "copying")
             os.replace(kept / "copying", kept / "data.mdb")
     sync_directories(kept, directory)
-    os.replace(directory / SALVAGING / "data.mdb", data_file)
-    sync_directories(data_file.parent)
     return kept
 
 

@@ -72,7 +72,9 @@ class Wreck:
         # Segments whose value is not what was written, by key: the value, or where it lies and its size.
         self._damaged: dict[bytes, bytes | tuple[int, int]] = {}
         self._found: set[bytes] = set()  # keys of segments that no tree led to
-        self._count = 0  # of pages
+        self.repaired: list[Row] = []  # under a key that was mended: a row that is there under it counts more
+        self._count = 0  # of pages in the file
+        self._end = 0  # of the transaction's: behind it lies what was never committed
         self._marks = bytearray()
         self._knows_free = False
         self._meta = self._choose(newest)
@@ -107,6 +109,9 @@ class Wreck:
             self.has_schema |= (table, key) == (META, records.SCHEMA_KEY)
             if table != SCRATCH and (table, key) != (META, records.TRANSACTION_KEY):
                 yield table, key, value
+        for table, key, _ in self.repaired:
+            self._saved[TABLES[table]] += 1
+            self.has_schema |= (table, key) == (META, records.SCHEMA_KEY)
         for key, found in self._damaged.items():
             if key not in self._found:
                 yield QUARANTINE, key, found if isinstance(found, bytes) else self._read_large(*found)
@@ -160,8 +165,11 @@ class Wreck:
     def _look_at(self, meta: Meta) -> None:
         """Begin anew with a transaction; its free pages are known if all is well with their list."""
         self._losses = []
+        self.repaired = []
         self.is_empty = True
         self._count = max(META_PAGES, -(-self.pages.file_bytes // self.pages.page_bytes))
+        ends = [each.last_page + 1 for each in (meta, *self.pages.metas())]
+        self._end = next((end for end in ends if end <= self._count), META_PAGES)
         checker = Checker(self.pages)
         try:
             checker.measure(max(self._count, meta.last_page + 1))
@@ -314,6 +322,9 @@ class Wreck:
         """A row that proves itself, repaired if need be, or that a table is known to have held; none otherwise."""
         self._mark_value(page, node)
         proven = next(self._proven(page, node), None)
+        if proven is not None and proven[1] != node[0]:
+            self.repaired.append(proven)
+            return
         if proven is not None:
             yield proven
             return
@@ -400,7 +411,7 @@ class Wreck:
     def _stray_rows(self) -> Iterator[Row]:
         """Rows on pages that are neither free nor reached: what led to them is damaged."""
         number = self._marks.find(UNSEEN, META_PAGES)
-        while number >= 0:
+        while 0 <= number < self._end:
             yield from self._stray_segment(number)
             if self._marks[number] == UNSEEN:
                 yield from self._stray_leaf(number)

@@ -474,3 +474,18 @@ def test_a_lost_queue_number_is_above_all_that_are_known(world: World, table: in
     again = world.crash()
     assert again.queue("new").queue_id == 901
     assert again.crash().queue("newer").queue_id == 902
+
+
+def test_a_row_under_a_flipped_key_gives_way_to_one_that_was_written_since() -> None:
+    """A key that flips while the broker runs: the next acks of the segment are written under the true one."""
+    world = World()
+    queue = world.queue()
+    world.publish(queue, b"1", b"2", b"3")
+    world.turn()
+    key = acks_key(queue.queue_id, 1)
+    spoilt = bytes([key[0] ^ 1]) + key[1:]
+    world.disk.tables[ACKS][spoilt] = records.seal(key, b"\x01")
+    world.disk.tables[ACKS][key] = records.seal(key, b"\x03")
+    again = World(world.disk)
+    assert again.find().ready_count == 1
+    assert list(again.rows(ACKS)) == [key]

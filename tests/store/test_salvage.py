@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amqpd.broker import records
-from amqpd.broker.ports import META, SEGMENTS
+from amqpd.broker.ports import ACKS, META, SEGMENTS
 from amqpd.store import salvage
 from amqpd.store.environment import Environment
 from amqpd.store.integrity import check
@@ -148,3 +148,55 @@ def test_any_damage_ends_in_a_sound_store_or_none(tmp_path: Path, data_file: Pat
             ends[True] += 1
             assert check(data_file) == []
     assert all(ends.values())
+
+
+def spoil(data_file: Path) -> None:
+    """One bit of the page that lists the tables, so that a rebuild is due and can lose nothing."""
+    data = data_file.read_bytes()
+    wrecks.flip(data_file, data, wrecks.spans(data)["main leaf head"][0][0], 0)
+
+
+def test_what_was_written_but_never_committed_is_not_salvaged(tmp_path: Path) -> None:
+    """A killed commit leaves pages behind the last one of the transaction."""
+    data_file, rows = wrecks.make(tmp_path, batches=8)
+    before = data_file.read_bytes()
+    environment = Environment(tmp_path / "store", 1 << 24, sync=False)
+    environment.write([wrecks.segment(1, 9000, bytes(9000)), wrecks.segment(2, 9000, bytes(9000))])
+    environment.close()
+    after = data_file.read_bytes()
+    assert len(after) > len(before)
+    data_file.write_bytes(before[: 2 * PAGE] + after[2 * PAGE :])
+    assert check(data_file) == []
+    spoil(data_file)
+    rebuild(tmp_path, check(data_file))
+    assert wrecks.read(data_file) == rows
+
+
+@pytest.mark.parametrize("bit", [0, 7, 30])
+def test_a_row_under_a_mended_key_gives_way_to_one_that_was_written_since(tmp_path: Path, bit: int) -> None:
+    data_file, rows = wrecks.make(tmp_path, batches=8)
+    key = next(key for table, key in rows if table == ACKS)
+    damaged = bytearray(key)
+    damaged[bit // 8] ^= 1 << bit % 8
+    newer = records.seal(key, b"\x03")
+    environment = Environment(tmp_path / "store", 1 << 24, sync=False)
+    environment.write([(ACKS, bytes(damaged), rows[ACKS, key]), (ACKS, key, newer)])
+    environment.close()
+    spoil(data_file)
+    rebuild(tmp_path, check(data_file))
+    assert wrecks.read(data_file) == rows | {(ACKS, key): newer}
+
+
+def test_losses_are_told_before_the_swap(
+    tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind it nobody would know of them."""
+
+    def die(source: object, target: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(tmp_path, check(data_file))
+    assert "was damaged" in caplog.text
+    assert "saved to a new store" in caplog.text

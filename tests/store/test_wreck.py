@@ -30,7 +30,7 @@ def salvage(data_file: Path) -> tuple[Rows, list[str]]:
     with open_pages(data_file) as pages:
         wreck = Wreck(pages, 0)
         rows = {(table, key): value for table, key, value in wreck.rows()}
-        return rows, wreck.losses()
+        return {(table, key): value for table, key, value in wreck.repaired} | rows, wreck.losses()
 
 
 def assert_nothing_wrong(found: Rows, rows: Rows) -> None:

@@ -19,7 +19,7 @@ from amqpd.broker.message import Message
 from amqpd.broker.ports import ACKS, QUARANTINE, SCRATCH, SEGMENTS, Op
 from amqpd.broker.queues import compaction
 from amqpd.broker.queues.base import Queue
-from amqpd.broker.queues.segments import CorruptSegment, Record, Segment, acks_key, read_segment
+from amqpd.broker.queues.segments import CorruptSegment, Record, Segment, acks_key, check_segment, read_segment
 from amqpd.broker.records import seal
 
 logger = logging.getLogger("amqpd.queues")
@@ -241,10 +241,11 @@ class Backlog:
         """Never deliver what is damaged, and never read it again; keep it for a person to look at."""
         segment.damaged = True
         self._forget(segment)
-        if value is not None and not segment.scratch:
-            self.journal.put(QUARANTINE, key, value)
-        self.journal.delete(_table(segment), key)
-        self.journal.delete(ACKS, acks_key(self.queue_id, segment.first))
+        if value is not None:  # where it is missing, it may be found again: its acks are kept for that
+            if not segment.scratch:
+                self.journal.put(QUARANTINE, key, value)
+            self.journal.delete(_table(segment), key)
+            self.journal.delete(ACKS, acks_key(self.queue_id, segment.first))
         logger.error(
             "queue %r: %s: %d messages are lost to this queue; what is left of them is in quarantine",
             self.queue.name,
@@ -368,8 +369,8 @@ class Backlog:
         try:
             writer = compaction.merge(self.queue_id, group, values)
         except CorruptSegment:
-            for segment in group:  # found and told when a consumer comes to it
-                segment.fixed = True
+            for segment, value in zip(group, values, strict=True):
+                segment.fixed = not self._is_whole(segment, value)  # told when a consumer comes to it
             return False
         if writer.count == 0:
             return False
@@ -381,6 +382,13 @@ class Backlog:
         value = writer.value(key)
         self.journal.put(_table(merged), key, value)
         self.compacted[merged] = value
+        return True
+
+    def _is_whole(self, segment: Segment, value: bytes | None) -> bool:
+        try:
+            check_segment(segment.key(self.queue_id), value)
+        except CorruptSegment:
+            return False
         return True
 
     def _replace(self, segment: Segment, merged: Segment) -> None:
