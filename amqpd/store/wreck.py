@@ -238,12 +238,14 @@ class Wreck:
             return bool(nodes) and is_within and page_flags(page) == (LEAF if levels == 1 else BRANCH)
 
         is_root = not first and end is None
+        # What is free may look right, and is old, unless it is the list of free pages that is damaged.
+        is_free = self._knows_free and self._is_in_file(number) and self._marks[number] == FREE
         page, nodes = self._sound_page(number)
-        if belongs(page, nodes) and (not is_root or self._is_kind(tree, page, nodes)):
+        if not is_free and belongs(page, nodes) and (not is_root or self._is_kind(tree, page, nodes)):
             return number, page, nodes
         mended = b""
         mended_nodes: list[Node] = []
-        if self._is_in_file(number) and self._marks[number] != REACHED and not nodes:
+        if self._is_in_file(number) and self._marks[number] == UNSEEN and not nodes:
             mended, mended_nodes = self._mend(number, levels)
             if belongs(mended, mended_nodes) and (not is_root or self._is_kind(tree, mended, mended_nodes)):
                 return number, mended, mended_nodes
