@@ -26,8 +26,10 @@ ACKS: Final = 5
 STATES: Final = 6  # queue id -> the position up to which messages may have been delivered
 SCRATCH: Final = 7  # segments of transient messages paged out of memory; emptied at start
 QUARANTINE: Final = 8  # what was found damaged, under its old key: never read, kept for a person
+TABLE: Final = 15  # of an operation's table: the table without what is added to it
 CLEAR: Final = 16  # added to a table: delete every key that begins with the key
 NEXT: Final = -1  # as a ticket to wait for: whatever the store has to tell next
+THERE: Final = 32  # added to a table: delete the key, which must be there
 TABLES: Final = ("meta", "exchanges", "queues", "bindings", "segments", "acks", "states", "scratch", "quarantine")
 
 Op = tuple[int, bytes, bytes | None]  # (table, key, value), value None deletes; plain and idempotent

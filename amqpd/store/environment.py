@@ -16,7 +16,8 @@ from typing import Final
 import lmdb
 
 from amqpd.broker import records
-from amqpd.broker.ports import CLEAR, META, TABLES, Op
+from amqpd.broker.ports import CLEAR, META, SEGMENTS, TABLE, TABLES, THERE, Op
+from amqpd.broker.queues.segments import read_segment_key
 from amqpd.store.reader import Values, Wanted
 from amqpd.store.residency import Residency
 
@@ -31,6 +32,13 @@ SHRINK_FACTOR: Final = 4  # a file that is more than so many times what lives in
 SHRINK_LIVE_BYTES: Final = 64 * 1024 * 1024  # what is copied in a moment; for more there is `amqpd store compact`
 NUMBER_BYTES: Final = 1 << 20  # room for the few pages that one small row takes
 SHRUNK: Final = "shrunk.tmp"
+
+
+class LostRow(Exception):
+    """A row that was written is not found under its key: it would come back at the next start."""
+
+    def __init__(self, table: int, key: bytes) -> None:
+        super().__init__(f"{_name(table, key)} is not where it was: the store is damaged")
 
 
 class Environment:
@@ -84,9 +92,11 @@ class Environment:
                 if value is not None:
                     transaction.put(key, value, db=self._tables[table])
                 elif table & CLEAR:
-                    deleted += self._clear(transaction, table & ~CLEAR, key)
-                else:
-                    deleted += transaction.delete(key, db=self._tables[table])
+                    deleted += self._clear(transaction, table & TABLE, key)
+                elif transaction.delete(key, db=self._tables[table & TABLE]):
+                    deleted += 1
+                elif table & THERE:
+                    raise LostRow(table & TABLE, key)
         self._residency.touched(deleted * DELETED_BYTES)
 
     def _clear(self, transaction: lmdb.Transaction, table: int, prefix: bytes) -> int:
@@ -183,6 +193,13 @@ def number(copy: Path, *, sync: bool) -> None:
             environment.sync(True)
     finally:
         environment.close()
+
+
+def _name(table: int, key: bytes) -> str:
+    if table != SEGMENTS:
+        return f"the row {key.hex()} of {TABLES[table]}"
+    queue_id, first, last, _, _ = read_segment_key(key)
+    return f"segment {first}-{last} of queue number {queue_id}"
 
 
 def _keys(transaction: lmdb.Transaction, table: lmdb._Database, prefix: bytes) -> Iterator[bytes]:

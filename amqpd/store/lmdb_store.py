@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import lmdb
 
-from amqpd.broker.ports import CLEAR, SCRATCH, Op, Store
+from amqpd.broker.ports import SCRATCH, TABLE, Op, Store
 from amqpd.store import integrity, salvage
 from amqpd.store.committer import Committer
 from amqpd.store.environment import Environment, sync_directories
@@ -99,15 +99,15 @@ class LmdbStore(Store):
         os.close(self._lock_file)
 
     def _environment(self, table: int) -> Environment:
-        return self._scratch if table & ~CLEAR == SCRATCH else self._main
+        return self._scratch if table & TABLE == SCRATCH else self._main
 
     def _write(self, ops: list[Op]) -> None:
         """One batch, in the committer's thread. Raises lmdb.Error; nothing of the batch is kept then."""
-        scratch = [op for op in ops if op[0] & ~CLEAR == SCRATCH]
+        scratch = [op for op in ops if op[0] & TABLE == SCRATCH]
         if scratch:
             self._scratch.write(scratch)
         if len(scratch) < len(ops):
-            self._main.write([op for op in ops if op[0] & ~CLEAR != SCRATCH] if scratch else ops)
+            self._main.write([op for op in ops if op[0] & TABLE != SCRATCH] if scratch else ops)
 
     def _tidy(self) -> None:
         """When nothing is to be written, in the committer's thread."""

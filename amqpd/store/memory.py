@@ -4,7 +4,7 @@ and most tests.
 
 from collections.abc import Iterator
 
-from amqpd.broker.ports import CLEAR, TABLES, Op, Store
+from amqpd.broker.ports import CLEAR, TABLE, TABLES, THERE, Op, Store
 
 
 class MemoryStore(Store):
@@ -18,11 +18,12 @@ class MemoryStore(Store):
     def commit(self, ticket: int, ops: list[Op]) -> None:
         for table, key, value in ops:
             if table & CLEAR:
-                rows = self.tables[table & ~CLEAR]
+                rows = self.tables[table & TABLE]
                 for stale in [row for row in rows if row.startswith(key)]:
                     del rows[stale]
             elif value is None:
-                self.tables[table].pop(key, None)
+                assert not table & THERE or key in self.tables[table & TABLE]
+                self.tables[table & TABLE].pop(key, None)
             else:
                 self.tables[table][key] = value
         self._completed = ticket

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from amqpd.broker import records
-from amqpd.broker.ports import META, TABLES
+from amqpd.broker.ports import ACKS, META, STATES, TABLES, Op
 from amqpd.store.environment import Environment, sync_directories
 from amqpd.store.layout import open_pages
+from amqpd.store.proofs import is_sealed
 from amqpd.store.wreck import Wreck
 
 logger = logging.getLogger("amqpd.store")
@@ -22,6 +23,7 @@ logger = logging.getLogger("amqpd.store")
 SALVAGING: Final = "store-salvaging"  # beside the store; what a crash left of it may be removed
 MAP_BYTES: Final = 1 << 30  # to start with
 BATCH_BYTES: Final = 8 << 20  # of rows that are written at a time
+GROWING: Final = (ACKS, STATES)
 LOSSES_MAX: Final = 100  # that are told one by one
 
 
@@ -62,10 +64,14 @@ def _write(path: Path, wreck: Wreck) -> Counter[int]:
     """A new environment with all rows; how many by table."""
     environment = Environment(path, MAP_BYTES, sync=False)
     saved: Counter[int] = Counter()
+    growing: dict[tuple[int, bytes], bytes] = {}  # rows that may be there twice
     try:
-        batch: list[tuple[int, bytes, bytes | None]] = []
+        batch: list[Op] = []
         size = 0
         for table, key, value in wreck.rows():
+            if table in GROWING:
+                growing[table, key] = _further(table, key, growing.get((table, key), value), value)
+                continue
             saved[table] += 1
             batch.append((table, key, value))
             size += len(value)
@@ -73,8 +79,11 @@ def _write(path: Path, wreck: Wreck) -> Counter[int]:
                 environment.write(batch)
                 batch, size = [], 0
         environment.write(batch)
-        batch = [row for row in wreck.repaired if environment.read(row[0], row[1]) is None]
-        saved.update(row[0] for row in batch)
+        for table, key, value in wreck.repaired:
+            if table in GROWING or environment.read(table, key) is None:
+                growing[table, key] = _further(table, key, growing.get((table, key), value), value)
+        saved.update(table for table, _ in growing)
+        batch = [(table, key, value) for (table, key), value in growing.items()]
         # Without it the store would pass for a new one.
         if saved and not wreck.has_schema:
             batch.append((META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION)))
@@ -83,6 +92,20 @@ def _write(path: Path, wreck: Wreck) -> Counter[int]:
     finally:
         environment.close()
     return saved
+
+
+def _further(table: int, key: bytes, one: bytes, other: bytes) -> bytes:
+    """Of two rows with one key the one that is further on: what is settled or delivered stays so.
+
+    Where the keys of a leaf are out of order, LMDB does not find a row, and writes it a second time.
+    """
+    return max(one, other, key=lambda value: (is_sealed(key, value), len(value), _progress(table, value[4:])))
+
+
+def _progress(table: int, body: bytes) -> int:
+    """Bit maps grow by bits, marks are numbers."""
+    number = int.from_bytes(body, "big")
+    return number.bit_count() if table == ACKS else number
 
 
 def _keep(directory: Path, data_file: Path) -> Path:

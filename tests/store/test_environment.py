@@ -8,10 +8,11 @@ import lmdb
 import pytest
 
 from amqpd.broker import records
-from amqpd.broker.ports import CLEAR, META, QUEUES, SEGMENTS, Op
+from amqpd.broker.ports import CLEAR, META, QUEUES, SEGMENTS, THERE, Op
+from amqpd.broker.queues.segments import segment_key
 from amqpd.store import environment as environments
 from amqpd.store import integrity
-from amqpd.store.environment import SHRUNK, Environment
+from amqpd.store.environment import SHRUNK, Environment, LostRow
 
 VALUE = bytes(64 * 1024)
 
@@ -27,12 +28,16 @@ def data_file(tmp_path: Path) -> Path:
     return tmp_path / "store" / "data.mdb"
 
 
+def at(number: int) -> bytes:
+    return segment_key(1, number, number, 1, len(VALUE))
+
+
 def rows(first: int, last: int) -> list[Op]:
-    return [(SEGMENTS, b"%06d" % number, VALUE) for number in range(first, last + 1)]
+    return [(SEGMENTS, at(number), VALUE) for number in range(first, last + 1)]
 
 
 def deletions(first: int, last: int) -> list[Op]:
-    return [(SEGMENTS, b"%06d" % number, None) for number in range(first, last + 1)]
+    return [(SEGMENTS, at(number), None) for number in range(first, last + 1)]
 
 
 def mark(environment: Environment) -> None:
@@ -41,7 +46,7 @@ def mark(environment: Environment) -> None:
 
 def test_the_map_grows_with_what_is_written(environment: Environment) -> None:
     environment.write(rows(1, 64))
-    assert environment.read(SEGMENTS, b"000064") == VALUE
+    assert environment.read(SEGMENTS, at(64)) == VALUE
 
 
 def test_each_commit_says_which_it_is(environment: Environment, tmp_path: Path) -> None:
@@ -72,8 +77,8 @@ def test_a_file_that_is_mostly_free_is_made_smaller(
     before = data_file(tmp_path).stat().st_size
     environment.shrink()
     assert data_file(tmp_path).stat().st_size < before / 8
-    assert list(environment.keys(SEGMENTS, b"")) == [b"%06d" % number for number in range(61, 65)]
-    assert environment.read_many([(SEGMENTS, b"000061"), (SEGMENTS, b"000001")]) == [VALUE, None]
+    assert list(environment.keys(SEGMENTS, b"")) == [at(number) for number in range(61, 65)]
+    assert environment.read_many([(SEGMENTS, at(61)), (SEGMENTS, at(1))]) == [VALUE, None]
     environment.write(rows(70, 80))
     assert integrity.check(data_file(tmp_path)) == []
     assert os.listdir(tmp_path / "store").count(SHRUNK) == 0
@@ -107,7 +112,7 @@ def test_a_copy_without_room_leaves_the_file_as_it_is(
     assert data_file(tmp_path).stat().st_size == before
     assert "cannot be made smaller" in caplog.text
     assert not (tmp_path / "store" / SHRUNK).exists()
-    assert environment.read(SEGMENTS, b"000064") == VALUE
+    assert environment.read(SEGMENTS, at(64)) == VALUE
 
 
 def test_what_a_crash_left_of_a_copy_is_removed(tmp_path: Path) -> None:
@@ -115,3 +120,11 @@ def test_what_a_crash_left_of_a_copy_is_removed(tmp_path: Path) -> None:
     (tmp_path / "store" / SHRUNK).write_bytes(b"half a copy")
     Environment(tmp_path / "store", 1 << 20, sync=True).close()
     assert not (tmp_path / "store" / SHRUNK).exists()
+
+
+def test_a_segment_that_is_not_where_it_was_fails_the_batch(environment: Environment) -> None:
+    """Its messages would come back at the next start, acked or not: nothing of the batch may be confirmed."""
+    environment.write(rows(1, 3))
+    with pytest.raises(LostRow, match=r"^segment 7-7 of queue number 1 is not where it was: the store is damaged$"):
+        environment.write([*rows(4, 4), *deletions(2, 2), (THERE | SEGMENTS, at(7), None)])
+    assert list(environment.keys(SEGMENTS, b"")) == [at(number) for number in (1, 2, 3)]

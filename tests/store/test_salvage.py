@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from amqpd.broker import records
-from amqpd.broker.ports import ACKS, META, SEGMENTS
+from amqpd.broker.ports import ACKS, META, SEGMENTS, STATES
 from amqpd.store import salvage
 from amqpd.store.environment import Environment
 from amqpd.store.integrity import check
@@ -200,3 +200,18 @@ def test_losses_are_told_before_the_swap(
         rebuild(tmp_path, check(data_file))
     assert "was damaged" in caplog.text
     assert "saved to a new store" in caplog.text
+
+
+@pytest.mark.parametrize("first", [b"\x01", b"\x07"], ids=["older first", "newer first"])
+def test_of_acks_that_are_there_twice_the_further_ones_count(tmp_path: Path, first: bytes) -> None:
+    """LMDB writes a row a second time where a damaged neighbour hides it."""
+    _, rows = wrecks.make(tmp_path, batches=8)
+    key = next(key for table, key in rows if table == ACKS)
+    second = bytes([first[0] ^ 6])
+    assert salvage._further(ACKS, key, records.seal(key, first), records.seal(key, second)) == records.seal(
+        key, b"\x07"
+    )
+    state = key[:4]
+    low, high = (records.seal(state, mark.to_bytes(8, "big")) for mark in (255, 256))
+    assert salvage._further(STATES, state, high, low) == salvage._further(STATES, state, low, high) == high
+    assert salvage._further(STATES, state, low, b"????" + bytes(8)) == low, "what is not sound does not count"

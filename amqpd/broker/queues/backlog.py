@@ -16,7 +16,7 @@ from mypy_extensions import mypyc_attr
 
 from amqpd import limits
 from amqpd.broker.message import Message
-from amqpd.broker.ports import ACKS, QUARANTINE, SCRATCH, SEGMENTS, Op
+from amqpd.broker.ports import ACKS, QUARANTINE, SCRATCH, SEGMENTS, THERE, Op
 from amqpd.broker.queues import compaction
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.segments import CorruptSegment, Record, Segment, acks_key, check_segment, read_segment
@@ -92,7 +92,7 @@ class Backlog:
 
     def _seal_acks(self, segment: Segment, ops: list[Op]) -> None:
         if segment.live == 0:
-            ops.append((_table(segment), segment.key(self.queue_id), None))
+            ops.append((THERE | _table(segment), segment.key(self.queue_id), None))
             if segment.settled is not None and not segment.scratch:
                 ops.append((ACKS, acks_key(self.queue_id, segment.first), None))
             self._forget(segment)
@@ -396,7 +396,7 @@ class Backlog:
             return  # its end is on its way
         self._forget(segment)
         segment.successor = merged
-        self.journal.delete(_table(segment), segment.key(self.queue_id))
+        self.journal.delete(THERE | _table(segment), segment.key(self.queue_id))
         if segment.settled is not None and not segment.scratch:
             self.journal.delete(ACKS, acks_key(self.queue_id, segment.first))
 
