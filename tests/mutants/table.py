@@ -155,8 +155,8 @@ MUTANTS: Final = (
     Mutant(
         "what is in quarantine comes back at the next start",
         "amqpd/broker/queues/backlog.py",
-        "        self.journal.delete(_table(segment), key)\n        self.journal.delete(ACKS",
-        "        self.journal.delete(ACKS",
+        "            self.journal.delete(_table(segment), key)\n            self.journal.delete(ACKS",
+        "            self.journal.delete(ACKS",
         (ON_DISK,),
     ),
     Mutant(
