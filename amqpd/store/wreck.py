@@ -207,7 +207,7 @@ class Wreck:
         """The leaves below a page ``place``, its number and its levels."""
         number, levels = place
         number, page, nodes = self._find_page(tree, number, levels, first, end)
-        if self._is_in_file(number):
+        if self._is_in_file(number) and (nodes or self._marks[number] != FREE):
             self._knows_free = self._knows_free and self._marks[number] != FREE
             self._marks[number] = REACHED
         if not nodes or depth > DEPTH_MAX:

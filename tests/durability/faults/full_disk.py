@@ -29,7 +29,7 @@ from tests.support.raw_peer import PeerError, RawPeer
 GOES_ON_S: Final = 8.0
 ALARM_S: Final = 1.5
 SLACK_BYTES: Final = 131_072
-ROOM_BYTES: Final = 64 << 20
+ROOM_BYTES: Final = 256 << 20  # well above the limit at which the alarm of the disk ends
 LIMITED_LEAST: Final = 262_144  # the log must fit
 AT_START_SHARE: Final = 0.15
 STOPPED: Final = 1
