@@ -13,7 +13,7 @@ from amqpd.broker.exchanges.registry import find_exchange_type
 from amqpd.broker.fields import TYPE_NAMES, Table
 from amqpd.broker.ids import Ids, QueueNumbers
 from amqpd.broker.owner import Owner
-from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES
+from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.routing import needs_headers, route
@@ -112,7 +112,7 @@ class VirtualHost:
         self.version += 1
         ticket = 0
         if exchange.durable:
-            ticket = self.journal.delete(EXCHANGES, records.name_key(self.name, exchange.name))
+            ticket = self.journal.delete(THERE | EXCHANGES, records.name_key(self.name, exchange.name))
         for binding in self.bindings.from_source(exchange.name):
             self._forget_binding(binding, exchange)
         self._remove_bindings_to(exchange.name, to_queue=False)
@@ -141,7 +141,7 @@ class VirtualHost:
         self.version += 1
         ticket = 0
         if self._is_durable(binding):
-            ticket = self.journal.delete(BINDINGS, records.binding_key(self.name, binding))
+            ticket = self.journal.delete(THERE | BINDINGS, records.binding_key(self.name, binding))
         self._auto_delete_exchange(source)
         return ticket
 
@@ -251,7 +251,7 @@ class VirtualHost:
         if queue.owner is not None:
             queue.owner.queues.pop(queue.name, None)
         if queue.on_disk:
-            self.journal.delete(QUEUES, records.name_key(self.name, queue.name))
+            self.journal.delete(THERE | QUEUES, records.name_key(self.name, queue.name))
         queue.on_deleted()
         self._remove_bindings_to(queue.name, to_queue=True)
         for consumer in list(queue.consumers.all):
