@@ -29,7 +29,7 @@ QUARANTINE: Final = 8  # what was found damaged, under its old key: never read, 
 TABLE: Final = 15  # of an operation's table: the table without what is added to it
 CLEAR: Final = 16  # added to a table: delete every key that begins with the key
 NEXT: Final = -1  # as a ticket to wait for: whatever the store has to tell next
-THERE: Final = 32  # added to a table: delete the key, which must be there
+THERE: Final = 32  # added to a table, not to SCRATCH: delete the key, which must be there
 TABLES: Final = ("meta", "exchanges", "queues", "bindings", "segments", "acks", "states", "scratch", "quarantine")
 
 Op = tuple[int, bytes, bytes | None]  # (table, key, value), value None deletes; plain and idempotent

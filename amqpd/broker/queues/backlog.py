@@ -92,7 +92,7 @@ class Backlog:
 
     def _seal_acks(self, segment: Segment, ops: list[Op]) -> None:
         if segment.live == 0:
-            ops.append((THERE | _table(segment), segment.key(self.queue_id), None))
+            ops.append((_deletion(segment), segment.key(self.queue_id), None))
             if segment.settled is not None and not segment.scratch:
                 ops.append((ACKS, acks_key(self.queue_id, segment.first), None))
             self._forget(segment)
@@ -396,7 +396,7 @@ class Backlog:
             return  # its end is on its way
         self._forget(segment)
         segment.successor = merged
-        self.journal.delete(THERE | _table(segment), segment.key(self.queue_id))
+        self.journal.delete(_deletion(segment), segment.key(self.queue_id))
         if segment.settled is not None and not segment.scratch:
             self.journal.delete(ACKS, acks_key(self.queue_id, segment.first))
 
@@ -414,6 +414,11 @@ class Backlog:
 
 def _table(segment: Segment) -> int:
     return SCRATCH if segment.scratch else SEGMENTS
+
+
+def _deletion(segment: Segment) -> int:
+    """A batch that met a full disk is tried again, and what it deleted of the scratch tables is gone by then."""
+    return SCRATCH if segment.scratch else THERE | SEGMENTS
 
 
 def _position(record: Record) -> int:
