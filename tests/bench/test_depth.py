@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from amqpd.broker import journal
 from tests.bench import depth, depth_report, holes, loadgen, machine, pinger, programs, restart, vitals
 from tests.bench.broker import clean_environment
 from tests.bench.buckets import Bucket, Sample, by_depth, deep_share, rate_at
@@ -24,6 +25,8 @@ from tests.bench.pinger import Ping, Stalls
 from tests.bench.programs import Facts, Workshop
 
 SECOND_NS = 1_000_000_000
+# They start the source as it lies here.
+needs_source = pytest.mark.skipif(not str(journal.__file__).endswith(".py"), reason="no source here")
 LOAD = Load("persistent", 1000, 100, persistent=True)
 FACTS = Facts({"date": "2026-01-31"}, "python -m tests.bench.depth")
 
@@ -192,6 +195,7 @@ def workshop(tmp_path: Path) -> Iterator[Workshop]:
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []  # the brokers took theirs with them
 
 
+@needs_source
 @pytest.mark.slow
 def test_small_queue_is_measured_both_ways(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depth, "FLOW_S", 0.2)
@@ -211,6 +215,7 @@ def test_small_queue_is_measured_both_ways(workshop: Workshop, monkeypatch: pyte
     assert in_use[0] > 0.4 > in_use[2] > 0
 
 
+@needs_source
 @pytest.mark.slow
 def test_small_queue_survives_its_restarts(workshop: Workshop) -> None:
     arguments = Namespace(messages=[2000], repeats=1, peer_messages=2000)
@@ -221,6 +226,7 @@ def test_small_queue_survives_its_restarts(workshop: Workshop) -> None:
     assert [run.stop_status for run in runs] == [0, 0, None, None]
 
 
+@needs_source
 @pytest.mark.slow
 def test_holes_keep_just_their_messages(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holes, "CALM_S", 0.3)
@@ -229,6 +235,7 @@ def test_holes_keep_just_their_messages(workshop: Workshop, monkeypatch: pytest.
     assert [(run.waiting, run.message) for run in runs] == [(count, "") for count in (0, 2000, 20, 20, 20, 0)]
 
 
+@needs_source
 @pytest.mark.slow
 def test_lost_message_fails_the_run(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The generator's verdict reaches the report: here it expects more than was published."""
@@ -262,6 +269,7 @@ sys.exit(depth.main())
 """
 
 
+@needs_source
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_program_writes_nothing_and_leaves_nothing(tmp_path: Path, number: int) -> None:
