@@ -26,13 +26,15 @@ ACKS: Final = 5
 STATES: Final = 6  # queue id -> the position up to which messages may have been delivered
 SCRATCH: Final = 7  # segments of transient messages paged out of memory; emptied at start
 QUARANTINE: Final = 8  # what was found damaged, under its old key: never read, kept for a person
-TABLE: Final = 15  # of an operation's table: the table without what is added to it
-CLEAR: Final = 16  # added to a table: delete every key that begins with the key
-NEXT: Final = -1  # as a ticket to wait for: whatever the store has to tell next
-THERE: Final = 32  # added to a table, not to SCRATCH: delete the key, which must be there
 TABLES: Final = ("meta", "exchanges", "queues", "bindings", "segments", "acks", "states", "scratch", "quarantine")
 
-Op = tuple[int, bytes, bytes | None]  # (table, key, value), value None deletes; plain and idempotent
+# (table, key, value), value None deletes. Plain, and idempotent but for deletions of what must be there.
+Op = tuple[int, bytes, bytes | None]
+CLEAR: Final = 16  # added to the table of a deletion: delete every key that begins with the key
+THERE: Final = 32  # added to it, but for SCRATCH: the key must be there
+TABLE: Final = 15  # the table without what is added to it
+
+NEXT: Final = -1  # as a ticket to wait for: whatever the store has to tell next
 
 
 class Waiter:

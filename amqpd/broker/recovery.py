@@ -16,6 +16,7 @@ from amqpd.broker.queues.segments import (
     Segment,
     acks_key,
     check_segment,
+    own_key,
     queue_key,
     read_acks_key,
     read_segment_key,
@@ -128,6 +129,7 @@ class _Recovery:
         self.journal.delete(table, key)
         if table == ACKS:
             self.lost_acks.add(read_acks_key(key))  # the key may be what is damaged: only to be told
+        self.has_lost_marks |= table == STATES
 
     def _facts(self, table: int) -> list[Any]:
         return [records.parse(body) for _, body in self._rows(table)]
@@ -140,9 +142,7 @@ class _Recovery:
         self.broker.queue_numbers.next = records.parse(rows.get(records.NEXT_QUEUE_KEY, b"1"))
 
     def _read_marks(self) -> None:
-        there = sum(1 for _ in self.store.keys(STATES, b""))
         self.marks = {int.from_bytes(key, "big"): int.from_bytes(body, "big") for key, body in self._rows(STATES)}
-        self.has_lost_marks = len(self.marks) < there
         for queue_id in self.marks:
             self._taken(queue_id)
 
@@ -218,17 +218,17 @@ class _Recovery:
     def _restore_damaged_key(self, key: bytes) -> None:
         """The value knows its key."""
         value = self.store.read(SEGMENTS, key)
-        own_key = b"" if value is None else value[8:40]
+        true_key = own_key(value or b"")
         try:
-            check_segment(own_key, value)
+            check_segment(true_key, value)
         except CorruptSegment as error:
             logger.error("segments: %s: it is in quarantine", error)
             self._quarantine(SEGMENTS, key, value or b"")
             return
         assert value is not None
-        queue_id, first, last, count, size = read_segment_key(own_key)
+        queue_id, first, last, count, size = read_segment_key(true_key)
         self.journal.delete(SEGMENTS, key)
-        ticket = self.journal.put(SEGMENTS, own_key, value)
+        ticket = self.journal.put(SEGMENTS, true_key, value)
         self._add_segment(queue_id, Segment(first, last, count, size, ticket, False))
         self.segments[queue_id].sort(key=_first)
         logger.warning("segment %d-%d of queue %d: its damaged key was repaired", first, last, queue_id)

@@ -6,6 +6,7 @@ Owns where the kernel says so: /proc (proc(5)), control groups of both versions 
 
 import importlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -40,8 +41,7 @@ def memory_bytes(root: Path = Path("/")) -> int:
 
 def free_disk_bytes(directory: Path) -> int:
     """What a process without privileges may still write on the file system of ``directory``. Raises OSError."""
-    usage = os.statvfs(directory)
-    return usage.f_bavail * usage.f_frsize
+    return shutil.disk_usage(directory).free
 
 
 def release_free_memory() -> None:

@@ -54,9 +54,9 @@ class LmdbStore(Store):
                 sync_directories(directory, *new_in)
             self._main = Environment(directory / "store", map_bytes, sync=durability == "fsync")
             self._scratch = Environment(directory / "scratch", map_bytes, sync=False)
-        except (DataDirectoryError, salvage.UnreadableStore) as error:
+        except DataDirectoryError:
             os.close(self._lock_file)
-            raise DataDirectoryError(str(error)) from error
+            raise
         except (lmdb.Error, OSError) as error:
             os.close(self._lock_file)
             raise DataDirectoryError(f"cannot open the store in {directory}: {error}") from error
@@ -152,20 +152,28 @@ def _lock(directory: Path) -> int:
     except OSError as error:
         raise DataDirectoryError(f"cannot write to the data directory {directory}: {error.strerror}") from error
     try:
+        take_lock(descriptor, directory, "stop that one, or give this one another --data-dir")
+    except DataDirectoryError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def take_lock(descriptor: int, directory: Path, advice: str) -> None:
+    """Lock an open lock file, and leave the process's number in it. Raises DataDirectoryError, with ``advice``."""
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
+        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
         raise DataDirectoryError(
             f"the data directory {directory} is in use by another amqpd (process {owner}): "
-            "stop that one, or give this one another --data-dir"
+            + advice.format(owner=owner)
         ) from None
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except OSError:
-        pass  # a full disk: the lock holds without the number
-    return descriptor
+        pass  # a full disk, or a file that can only be read: the lock holds without the number
 
 
 def _make(directory: Path, map_bytes: int) -> None:
@@ -180,7 +188,7 @@ def _make(directory: Path, map_bytes: int) -> None:
 
 
 def _check(directory: Path) -> None:
-    """Look at the data file before LMDB does. Raises DataDirectoryError, salvage.UnreadableStore."""
+    """Look at the data file before LMDB does. Raises DataDirectoryError."""
     data_file = directory / "store" / "data.mdb"
     size = data_file.stat().st_size if data_file.exists() else 0
     if size < EMPTY_BYTES:
@@ -189,8 +197,12 @@ def _check(directory: Path) -> None:
             f"use: bring it back from a backup, or move {directory} away to start with an empty store"
         )
     problems = integrity.check(data_file)
-    if problems:
+    if not problems:
+        return
+    try:
         salvage.rebuild(directory, problems)
+    except salvage.UnreadableStore as error:
+        raise DataDirectoryError(str(error)) from error
 
 
 def _parents_to_make(directory: Path) -> list[Path]:

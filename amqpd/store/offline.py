@@ -6,12 +6,11 @@ neither can start under the other; unlike a broker it makes no directory.
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from amqpd.store.lmdb_store import DataDirectoryError
+from amqpd.store.lmdb_store import DataDirectoryError, take_lock
 
 _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -27,7 +26,8 @@ def hold(directory: Path) -> Iterator[Path]:
         raise DataDirectoryError(f"{directory} is no data directory: there is no {data_file}{hint}")
     lock = _open_lock(directory)
     try:
-        _take(lock, directory)
+        if lock is not None:
+            take_lock(lock, directory, "stop that one (kill {owner}), then try again")
         yield data_file
     finally:
         if lock is not None:
@@ -53,19 +53,3 @@ def _open_lock(directory: Path) -> int | None:
         return None
     except OSError as error:
         raise DataDirectoryError(f"cannot lock the data directory {directory}: {error.strerror}") from error
-
-
-def _take(lock: int | None, directory: Path) -> None:
-    if lock is None:
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-        raise DataDirectoryError(
-            f"the data directory {directory} is in use by another amqpd (process {owner}): "
-            f"stop that one (kill {owner}), then try again"
-        ) from None
-    if fcntl.fcntl(lock, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

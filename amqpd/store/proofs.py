@@ -6,8 +6,6 @@ from typing import Final
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUEUES, STATES, TABLES
 from amqpd.broker.queues.segments import (
-    SEGMENT_HEADER_BYTES,
-    SEGMENT_KEY_BYTES,
     CorruptSegment,
     check_segment,
     read_segment_key,
@@ -51,11 +49,6 @@ def is_segment_key(key: bytes) -> bool:
     except CorruptSegment:
         return False
     return True
-
-
-def own_key(value: bytes) -> bytes:
-    """The key that a segment's value tells."""
-    return value[SEGMENT_HEADER_BYTES - SEGMENT_KEY_BYTES : SEGMENT_HEADER_BYTES]
 
 
 def is_segment(key: bytes, value: bytes) -> bool:

@@ -8,6 +8,7 @@ broker removes it, or the next compaction.
 import contextlib
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def compact(data_file: Path, on_written: Callable[[int], None]) -> Sizes:
         raise CannotCompact(f"its structure is damaged ({problems[0]})")
     _check_not_mapped(data_file)
     needed = live_bytes(data_file) + NUMBER_BYTES
-    if needed > (free := _free_bytes(data_file.parent)):
+    if needed > (free := shutil.disk_usage(data_file.parent).free):
         raise NoRoom(needed, free)
     before = data_file.stat().st_size
     try:
@@ -75,18 +76,13 @@ def compact(data_file: Path, on_written: Callable[[int], None]) -> Sizes:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         if error.errno in FULL_DISK:
-            raise NoRoom(needed, _free_bytes(data_file.parent)) from error
+            raise NoRoom(needed, shutil.disk_usage(data_file.parent).free) from error
         raise
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
     sync_directories(data_file.parent)
     return Sizes(before, after)
-
-
-def _free_bytes(directory: Path) -> int:
-    disk = os.statvfs(directory)
-    return disk.f_bavail * disk.f_frsize
 
 
 def _check_not_mapped(data_file: Path) -> None:

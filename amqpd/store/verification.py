@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES
-from amqpd.broker.queues.segments import CorruptSegment, read_acks_key, read_segment, read_segment_key
+from amqpd.broker.queues.segments import CorruptSegment, own_key, read_acks_key, read_segment, read_segment_key
 from amqpd.broker.vhost import PREDECLARED
 from amqpd.store import integrity
 from amqpd.store.inspection import read_schema
-from amqpd.store.proofs import is_segment, own_key
+from amqpd.store.proofs import is_segment
 from amqpd.store.tables import Damage, NotAStore, Row, Tables, open_tables
 
 SALVAGED: Final = "the broker saves what it can read at its next start, and keeps the damaged file"

@@ -18,6 +18,7 @@ from amqpd.broker.queues.segments import (
     SEGMENT_MAGIC,
     CorruptSegment,
     check_segment,
+    own_key,
     read_segment_key,
 )
 from amqpd.store.integrity import DEPTH_MAX, FREE, REACHED, UNSEEN, Checker, Unsound
@@ -48,7 +49,6 @@ from amqpd.store.proofs import (
     is_segment,
     is_segment_key,
     near_name,
-    own_key,
     table_of,
 )
 

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 import amqpd
 from amqpd.broker.ports import CLEAR, META, QUARANTINE, SEGMENTS, Op
 from amqpd.cli import commands, main, store
-from amqpd.store import rebuild
 from amqpd.store.lmdb_store import LmdbStore
 from tests.store.data_files import acks, binding, exchange, queue, schema, segment, spoil, write
 
@@ -201,7 +201,8 @@ def test_info_of_another_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_too_little_room(data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuild, "_free_bytes", lambda directory: 123 * 1024)
+    usage = shutil.disk_usage(data)._replace(free=123 * 1024)
+    monkeypatch.setattr(shutil, "disk_usage", lambda directory: usage)
     words = complaint(capsys, "compact", "amqpd-data")
     assert re.search(r"the copy needs \d\.\d MiB of free disk beside the old file, there are 123\.0 KiB", words)
 

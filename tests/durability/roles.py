@@ -261,23 +261,22 @@ class Picker(FencedConsumer):
         self.acked.append(name)
 
 
-class Spectator(Role):
-    """Reads without acks, in fits and starts: deliveries are settled as they leave."""
+class Visitor(Role):
+    """Consumes for a while, again and again, and acks nothing."""
 
-    def __init__(self, queue: str, address: tuple[str, int], ledger: Ledger, seed: int) -> None:
-        super().__init__(f"spectator of {queue}", address, ledger, seed)
+    def __init__(self, kind: str, queue: str, address: tuple[str, int], ledger: Ledger, seed: int) -> None:
+        super().__init__(f"{kind} of {queue}", address, ledger, seed)
         self.reader = Reader(queue, self.name)
 
-    def work(self, peer: LoadPeer) -> None:
-        while True:
-            tag = f"spectator-{self.random.random()}"
-            self.take(peer.call("basic.consume", queue=self.reader.queue, consumer_tag=tag, no_ack=True)[1])
-            self.up.set()
-            for _ in range(self.random.randint(1, 5)):
-                if peer.wait(0.01):
-                    self.take(peer.read())
-            self.take(peer.call("basic.cancel", consumer_tag=tag)[1])
-            peer.wait(self.random.uniform(0.0, 0.2))
+    def visit(self, peer: LoadPeer, rounds: int, *, no_ack: bool) -> None:
+        """One consumer from start to end: everything that it was sent is read then."""
+        tag = f"visitor-{self.random.random()}"
+        self.take(peer.call("basic.consume", queue=self.reader.queue, consumer_tag=tag, no_ack=no_ack)[1])
+        self.up.set()
+        for _ in range(self.random.randint(1, rounds)):
+            if peer.wait(0.01):
+                self.take(peer.read())
+        self.take(peer.call("basic.cancel", consumer_tag=tag)[1])
 
     def take(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -287,6 +286,18 @@ class Spectator(Role):
     def last_words(self, peer: LoadPeer) -> None:
         if self.fault is None:
             self.take(peer.read_to_end())
+
+
+class Spectator(Visitor):
+    """Reads without acks, in fits and starts: deliveries are settled as they leave."""
+
+    def __init__(self, queue: str, address: tuple[str, int], ledger: Ledger, seed: int) -> None:
+        super().__init__("spectator", queue, address, ledger, seed)
+
+    def work(self, peer: LoadPeer) -> None:
+        while True:
+            self.visit(peer, 5, no_ack=True)
+            peer.wait(self.random.uniform(0.0, 0.2))
 
 
 class TransactionConsumer(Role):
@@ -387,31 +398,15 @@ class Mover(Role):
             self.take(peer.read_to_end())
 
 
-class Hoarder(Role):
+class Hoarder(Visitor):
     """Takes a hundred and keeps them, then leaves and comes again."""
 
     def __init__(self, queue: str, address: tuple[str, int], ledger: Ledger, seed: int) -> None:
-        super().__init__(f"hoarder of {queue}", address, ledger, seed)
-        self.reader = Reader(queue, self.name)
+        super().__init__("hoarder", queue, address, ledger, seed)
 
     def work(self, peer: LoadPeer) -> None:
         while True:
-            tag = f"hoarder-{self.random.random()}"
             peer.call("basic.qos", prefetch_count=100)
-            self.take(peer.call("basic.consume", queue=self.reader.queue, consumer_tag=tag)[1])
-            self.up.set()
-            for _ in range(self.random.randint(1, 30)):
-                if peer.wait(0.01):
-                    self.take(peer.read())
-            self.take(peer.call("basic.cancel", consumer_tag=tag)[1])  # everything that was delivered is read now
+            self.visit(peer, 30, no_ack=False)
             self.take(peer.call("basic.recover", requeue=True)[1])
             self.reader = Reader(self.reader.queue, self.name)
-
-    def take(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if isinstance(event, Delivery):
-                self.ledger.deliver(self.reader, event)
-
-    def last_words(self, peer: LoadPeer) -> None:
-        if self.fault is None:
-            self.take(peer.read_to_end())

@@ -99,7 +99,7 @@ MUTANTS: Final = (
     Mutant(
         "a segment is taken for the one whose key it lies under",
         "amqpd/broker/queues/segments.py",
-        "    if value[8:SEGMENT_HEADER_BYTES] != key:\n",
+        "    if own_key(value) != key:\n",
         "    if False:\n",
         (SEGMENTS,),
     ),

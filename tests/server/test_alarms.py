@@ -85,10 +85,18 @@ class Watched:
         return self.alarms.reason()
 
 
+def assert_reasons(watched: Watched, meter: Meter, *rows: tuple[int, str]) -> None:
+    """What is said at each of these amounts, one after another."""
+    for amount, reason in rows:
+        meter.amount = amount
+        assert watched.reason() == reason, amount
+
+
 def test_memory_is_short_above_its_limit() -> None:
     meter = Meter()
-    watched = Watched(memory(meter, 1000))
-    for amount, reason in (
+    assert_reasons(
+        Watched(memory(meter, 1000)),
+        meter,
         (0, ""),
         (1000, ""),
         (1001, "low on memory"),
@@ -98,15 +106,14 @@ def test_memory_is_short_above_its_limit() -> None:
         (1000, ""),
         (5000, "low on memory"),
         (0, ""),
-    ):
-        meter.amount = amount
-        assert watched.reason() == reason, amount
+    )
 
 
 def test_disk_is_short_below_its_limit() -> None:
     meter = Meter()
-    watched = Watched(disk(meter, 1000))
-    for amount, reason in (
+    assert_reasons(
+        Watched(disk(meter, 1000)),
+        meter,
         (5000, ""),
         (1000, ""),
         (999, "low on disk"),
@@ -115,9 +122,7 @@ def test_disk_is_short_below_its_limit() -> None:
         (1050, ""),
         (1000, ""),
         (0, "low on disk"),
-    ):
-        meter.amount = amount
-        assert watched.reason() == reason, amount
+    )
 
 
 def test_the_margin_of_a_large_limit_is_not_large() -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUEUES, STATES, TABLES
-from amqpd.store.proofs import is_near, is_sealed, is_segment, is_segment_key, near_name, own_key, table_of
+from amqpd.broker.queues.segments import own_key
+from amqpd.store.proofs import is_near, is_sealed, is_segment, is_segment_key, near_name, table_of
 from tests.store import wrecks
 
 

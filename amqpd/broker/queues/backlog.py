@@ -211,19 +211,20 @@ class Backlog:
 
     def _records(self, segment: Segment) -> list[Record]:
         """What is in a segment that is here; none, when it is damaged."""
-        records = self.records.get(segment)
-        if records is None and segment.damaged:
+        if segment.damaged:
             return []
-        if records is None:
-            key = segment.key(self.queue_id)
-            value = self.values[segment]
-            try:
-                records = read_segment(key, value)
-            except CorruptSegment as error:
-                self._quarantine(segment, key, value, error)
-                records = []
-            if self.uses[segment] > 1:
-                self.records[segment] = records
+        records = self.records.get(segment)
+        if records is not None:
+            return records
+        key = segment.key(self.queue_id)
+        value = self.values[segment]
+        try:
+            records = read_segment(key, value)
+        except CorruptSegment as error:
+            self._quarantine(segment, key, value, error)
+            return []
+        if self.uses[segment] > 1:
+            self.records[segment] = records
         return records
 
     def _use(self, segment: Segment) -> None:

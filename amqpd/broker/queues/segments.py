@@ -175,6 +175,11 @@ class SegmentWriter:
         return SEGMENT_MAGIC.to_bytes(4, "big") + checksum.to_bytes(4, "big") + key + records
 
 
+def own_key(value: bytes) -> bytes:
+    """The key that a segment's value tells; it may be damaged."""
+    return value[SEGMENT_HEADER_BYTES - SEGMENT_KEY_BYTES : SEGMENT_HEADER_BYTES]
+
+
 def check_segment(key: bytes, value: bytes | None) -> None:
     """Raises CorruptSegment when ``value`` is not what was written under ``key``."""
     _, first, last, _, size = read_segment_key(key)
@@ -185,7 +190,7 @@ def check_segment(key: bytes, value: bytes | None) -> None:
         raise CorruptSegment(f"{name} is no segment of a known version")
     if len(value) != size or zlib.crc32(memoryview(value)[8:]) != int.from_bytes(value[4:8], "big"):
         raise CorruptSegment(f"the checksum of {name} does not hold")
-    if value[8:SEGMENT_HEADER_BYTES] != key:
+    if own_key(value) != key:
         raise CorruptSegment(f"{name} lies under another one's key")
 
 
