@@ -132,6 +132,7 @@ METHODS: Final[dict[str, tuple[int, int, str]]] = {
     "tx.rollback": (90, 30, ""),
     "tx.rollback-ok": (90, 31, ""),
 }
+CONNECTION_CLOSE: Final = struct.pack(">HH", *METHODS["connection.close"][:2])
 NAMES: Final = {(class_id, method_id): name for name, (class_id, method_id, _) in METHODS.items()}
 CONTENT_METHODS: Final = frozenset({"basic.deliver", "basic.return", "basic.get-ok"})
 
@@ -429,6 +430,7 @@ class RawPeer:
         self.buffer = bytearray()
         self.unread: defaultdict[int, deque[Frame]] = defaultdict(deque)  # came while waiting for another channel
         self.frame_max = 0  # 0 until tuned: bodies go out in one frame
+        self.dismissed = False  # the broker's connection.close was read
 
     def __enter__(self) -> "RawPeer":
         return self
@@ -511,6 +513,8 @@ class RawPeer:
         end = self.read_bytes(1)
         if end != FRAME_END:
             raise PeerError(f"frame of type {kind} ends with {end!r}")
+        if (kind, channel) == (METHOD, 0) and payload.startswith(CONNECTION_CLOSE):
+            self.dismissed = True
         return Frame(kind, channel, payload)
 
     def next_frame(self, channel: int) -> Frame:
@@ -694,7 +698,7 @@ class RawPeer:
     @property
     def open(self) -> bool:
         """Whether this side has not closed the socket and the other side's close was not read."""
-        if self.socket.fileno() < 0:
+        if self.dismissed or self.socket.fileno() < 0:
             return False
         self.socket.setblocking(False)
         try:
