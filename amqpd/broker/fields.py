@@ -1,6 +1,6 @@
 """Field tables with their wire types kept, so that what a client declared can be compared and given back unchanged.
 
-Owns the value; knows nothing of bytes (``protocols/amqp091/tables.py`` reads and writes them). Types: AMQP 0-9-1
+Owns the value; knows nothing of bytes (``tables.py`` reads and writes them). Types: AMQP 0-9-1
 section 4.2.5.5 with RabbitMQ's errata (``t b B s u I i l f d D S A T F V x``); names: RabbitMQ's, as its error texts
 have them.
 """

@@ -26,7 +26,23 @@ ACKS: Final = 5
 STATES: Final = 6  # queue id -> the position up to which messages may have been delivered
 SCRATCH: Final = 7  # segments of transient messages paged out of memory; emptied at start
 QUARANTINE: Final = 8  # what was found damaged, under its old key: never read, kept for a person
-TABLES: Final = ("meta", "exchanges", "queues", "bindings", "segments", "acks", "states", "scratch", "quarantine")
+ENTITIES: Final = 9  # what is neither exchange, queue nor binding: virtual hosts, users, permissions, policies
+DELAYED: Final = 10  # (source, due time, number) -> a message that is not routed before that time
+SEEN: Final = 11  # digests of message ids -> until when a message with that id is a duplicate
+TABLES: Final = (
+    "meta",
+    "exchanges",
+    "queues",
+    "bindings",
+    "segments",
+    "acks",
+    "states",
+    "scratch",
+    "quarantine",
+    "entities",
+    "delayed",
+    "seen",
+)
 
 # (table, key, value), value None deletes. Plain, and idempotent but for deletions of what must be there.
 Op = tuple[int, bytes, bytes | None]

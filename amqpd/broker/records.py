@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from amqpd.broker.bindings import Binding
@@ -15,7 +16,7 @@ from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.fields import Field, Table
 from amqpd.broker.queues.base import Queue
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3  # 2 had fewer tables
 SCHEMA_KEY: Final = b"schema"
 NEXT_QUEUE_KEY: Final = b"next-queue-id"
 TRANSACTION_KEY: Final = b"transaction"  # the number of the store's newest transaction, in it
@@ -82,6 +83,16 @@ def decode(key: bytes, value: bytes) -> Any:
 def name_key(vhost: str, name: str) -> bytes:
     """The key of an exchange or queue: LMDB bounds keys at 511 bytes, two names may be longer, so a digest of them."""
     return _digest(encode([vhost, name]))
+
+
+def entity_key(kind: str, *names: str) -> bytes:
+    """The key of what is in the table of entities: a digest of its kind and of the names that tell it from others."""
+    return _digest(encode([kind, *names]))
+
+
+def entity_row(kind: str, names: Sequence[str], fact: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Key and value of an entity; ``kind`` is among the value's fields, for whoever reads all of them."""
+    return row(entity_key(kind, *names), {"kind": kind, **fact})
 
 
 def binding_key(vhost: str, binding: Binding) -> bytes:

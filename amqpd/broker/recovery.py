@@ -139,6 +139,8 @@ class _Recovery:
         if records.SCHEMA_KEY not in rows:
             logger.error("the store's schema version is lost: taken for %d", records.SCHEMA_VERSION)
             self.journal.put(META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION))
+        elif records.parse(rows[records.SCHEMA_KEY]) < records.SCHEMA_VERSION:  # it had fewer tables: they are empty
+            self.journal.put(META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION))
         self.broker.queue_numbers.next = records.parse(rows.get(records.NEXT_QUEUE_KEY, b"1"))
 
     def _read_marks(self) -> None:

@@ -4,7 +4,7 @@ import contextlib
 from typing import Final
 
 from amqpd.broker import records
-from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUEUES, STATES, TABLES
+from amqpd.broker.ports import ACKS, BINDINGS, DELAYED, ENTITIES, EXCHANGES, META, QUEUES, SEEN, STATES, TABLES
 from amqpd.broker.queues.segments import (
     CorruptSegment,
     check_segment,
@@ -14,8 +14,15 @@ from amqpd.broker.queues.segments import (
 META_KEYS: Final = (records.SCHEMA_KEY, records.NEXT_QUEUE_KEY, records.TRANSACTION_KEY)
 NAME_KEY_BYTES: Final = 24
 # The sizes of keys of sealed rows. Those of the topology share one, their fields tell them apart.
-SEALED_KEY_BYTES: Final = {12: ACKS, 4: STATES, NAME_KEY_BYTES: -1, **{len(key): META for key in META_KEYS}}
-FIELDS: Final = {"type": EXCHANGES, "id": QUEUES, "source": BINDINGS}
+SEALED_KEY_BYTES: Final = {
+    12: ACKS,
+    4: STATES,
+    20: DELAYED,
+    16: SEEN,
+    NAME_KEY_BYTES: -1,
+    **{len(key): META for key in META_KEYS},
+}
+FIELDS: Final = {"kind": ENTITIES, "type": EXCHANGES, "id": QUEUES, "source": BINDINGS}  # the first that is there
 
 
 def table_of(key: bytes, value: bytes) -> int:

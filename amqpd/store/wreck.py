@@ -325,7 +325,8 @@ class Wreck:
         self._mark_value(page, node)
         proven = next(self._proven(page, node), None)
         if proven is not None and proven[1] != node[0]:
-            self.repaired.append(proven)
+            if proven[1] != records.TRANSACTION_KEY:  # of the damaged file: a new one has its own
+                self.repaired.append(proven)
             return
         if proven is not None:
             yield proven

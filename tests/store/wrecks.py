@@ -8,7 +8,21 @@ from typing import Final
 import lmdb
 
 from amqpd.broker import records
-from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES, Op
+from amqpd.broker.ports import (
+    ACKS,
+    BINDINGS,
+    DELAYED,
+    ENTITIES,
+    EXCHANGES,
+    META,
+    QUARANTINE,
+    QUEUES,
+    SEEN,
+    SEGMENTS,
+    STATES,
+    TABLES,
+    Op,
+)
 from amqpd.broker.queues.segments import SegmentWriter, acks_key, queue_key
 from amqpd.store.environment import Environment
 
@@ -37,6 +51,9 @@ def topology() -> list[Op]:
         ops.append((EXCHANGES, *records.row(records.name_key("/", f"x{number}"), {"name": f"x{number}", "type": "t"})))
         ops.append((BINDINGS, *records.row(records.name_key("/", f"b{number}"), {"source": f"x{number}"})))
         ops.append((STATES, queue_key(number), records.seal(queue_key(number), number.to_bytes(8, "big"))))
+        ops.append((ENTITIES, *records.entity_row("vhost", [f"v{number}"], {"name": f"v{number}"})))
+        for table, size in ((DELAYED, 20), (SEEN, 16)):
+            ops.append((table, *records.row(number.to_bytes(size, "big"), number)))
     return ops
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amqpd.broker.tables import bytes_of, write_shortstr
 from amqpd.protocols.adapter import Stage
 from amqpd.protocols.amqp091 import codec, hot_codec
 from amqpd.protocols.amqp091.constants import BASIC_ACK, BASIC_DELIVER, BASIC_GET_OK, BASIC_RETURN
-from amqpd.protocols.amqp091.tables import bytes_of, write_shortstr
 from amqpd.protocols.outbox import Outbox
 from tests.support.raw_peer import content_header, frame, properties
 

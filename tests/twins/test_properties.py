@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amqpd import limits
-from amqpd.protocols.amqp091 import tables
-from amqpd.protocols.amqp091.properties import (
+from amqpd.broker import tables
+from amqpd.broker.properties import (
     BAD_MODE,
     DELIVERY_MODE_MASK,
     HAS_HEADERS,

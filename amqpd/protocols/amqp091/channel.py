@@ -14,18 +14,12 @@ from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i64
 
 from amqpd import limits
+from amqpd.broker import tables
 from amqpd.broker.confirms import Confirms
 from amqpd.broker.consumers import Consumer
 from amqpd.broker.message import Message
 from amqpd.broker.ports import Outlet
-from amqpd.broker.queues.base import Queue
-from amqpd.broker.transactions import HeldPublish, Transaction
-from amqpd.broker.unacked import Unacked
-from amqpd.errors import FrameError, PreconditionFailed, UnexpectedFrame
-from amqpd.protocols.amqp091 import hot_codec, publishing, tables
-from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
-from amqpd.protocols.amqp091.frames import octets
-from amqpd.protocols.amqp091.properties import (
+from amqpd.broker.properties import (
     BAD_MODE,
     DELIVERY_MODE_MASK,
     HAS_HEADERS,
@@ -35,6 +29,13 @@ from amqpd.protocols.amqp091.properties import (
     find_user_id,
     read_facts,
 )
+from amqpd.broker.queues.base import Queue
+from amqpd.broker.transactions import HeldPublish, Transaction
+from amqpd.broker.unacked import Unacked
+from amqpd.errors import FrameError, PreconditionFailed, UnexpectedFrame
+from amqpd.protocols.amqp091 import hot_codec, publishing
+from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
+from amqpd.protocols.amqp091.frames import octets
 from amqpd.protocols.amqp091.routes import Route
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from pamqp import base, commands
 
 from amqpd import limits
+from amqpd.broker import tables
 from amqpd.errors import AmqpError, FrameError
-from amqpd.protocols.amqp091 import tables
 from amqpd.protocols.amqp091.constants import (
     ACCESS_REQUEST,
     ACCESS_REQUEST_OK,

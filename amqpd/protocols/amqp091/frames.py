@@ -20,8 +20,8 @@ from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i64
 
 from amqpd import limits
+from amqpd.broker.properties import read_facts
 from amqpd.errors import FrameError
-from amqpd.protocols.amqp091.properties import read_facts
 
 if TYPE_CHECKING:
     from amqpd.protocols.amqp091.connection import Connection

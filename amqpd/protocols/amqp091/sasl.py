@@ -4,7 +4,7 @@ credentials out.
 
 from typing import Final
 
-from amqpd.protocols.amqp091 import tables
+from amqpd.broker import tables
 
 MECHANISMS: Final = ("AMQPLAIN", "PLAIN")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from amqpd.protocols.amqp091.properties import (
+from amqpd.broker.properties import (
     BAD_MODE,
     HAS_HEADERS,
     HAS_USER_ID,

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amqpd import limits
+from amqpd.broker import tables
 from amqpd.broker.fields import TYPE_NAMES, Field, Table
-from amqpd.protocols.amqp091 import tables
 from tests.support.raw_peer import Typed, table
 
 
