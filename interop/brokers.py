@@ -43,6 +43,14 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # The distribution's rabbitmq-server on PATH may be a wrapper that changes user and directory; the script is not.
 _RABBITMQ_SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/rabbitmq/sbin/rabbitmq-server")
 
+# What comes with RabbitMQ and adds exchange types.
+_RABBITMQ_PLUGINS = (
+    "rabbitmq_consistent_hash_exchange",
+    "rabbitmq_random_exchange",
+    "rabbitmq_recent_history_exchange",
+    "rabbitmq_sharding",
+)
+
 
 class BrokerFailed(Exception):
     """A broker did not start, or died; the message ends with the last lines of its log."""
@@ -245,7 +253,7 @@ class RabbitMQ(ProcessBroker):
         (self.directory / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = {self.host}:{self.port}\nlog.console = true\nlog.file = false\n"
         )
-        (self.directory / "plugins").write_text("[].\n")
+        (self.directory / "plugins").write_text(f"[{','.join(_RABBITMQ_PLUGINS)}].\n")
         self._spawn([script], self._build_environment(distribution_port))
 
     def _build_environment(self, distribution_port: int) -> dict[str, str]:
