@@ -46,7 +46,10 @@ def run(settings: Settings) -> int:
         _check_trio()
     sockets = _listen(settings)
     store = _open_store(settings)
+    clock = SystemClock()
     broker = Broker(store, RandomIds(), queue_window_bytes=settings.queue_window_bytes)
+    broker.turn.epoch_ms = int(clock.epoch() * 1000.0)
+    broker.turn.begin(clock.now())
     try:
         recovery.restore(broker)
     except recovery.UnusableStore as error:
@@ -56,7 +59,7 @@ def run(settings: Settings) -> int:
         broker,
         sockets,
         _tuning(settings),
-        SystemClock(),
+        clock,
         max_connections=settings.max_connections,
         patience_s=PATIENCE_S,
         resources=list(_resources(settings)),

@@ -18,6 +18,9 @@ PUBLISH_ROUTES_MAX: Final = 4096  # raw publish arguments remembered a connectio
 TURN_BYTES: Final = 262_144  # taken from sockets before queues are pumped and outboxes written
 TURN_DELIVERIES: Final = 2048  # of one queue before the others and the sockets have their turn
 TURNS_BEFORE_YIELD_S: Final = 0.005  # work this long before other tasks of the event loop run
+STALE_TIMERS_MAX: Final = (
+    1024  # deadlines that were set anew or cleared and still lie in the heap, beyond half of it
+)
 
 # -- buffers --
 OUTBOX_HIGH_BYTES: Final = 1_048_576  # above: the connection's consumers have no credit

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from amqpd import limits
 from amqpd.broker.journal import Journal
 from amqpd.broker.ports import Waiter
+from amqpd.broker.timers import Timers
 
 if TYPE_CHECKING:
     from amqpd.broker.queues.base import Queue
@@ -18,12 +19,25 @@ if TYPE_CHECKING:
 
 class Turn:
     """One per broker. Whoever changes something in a turn leaves a note here; ``finish`` acts on them, in a fixed
-    order."""
+    order. ``epoch_ms``: what the clock's zero is in milliseconds since 1970; ``now_ms``: this turn's time in them."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
+        self.timers = Timers()
+        self.epoch_ms = 0
+        self.now_ms = 0
         self.dirty: deque[Queue] = deque()
         self.confirming: list[Waiter] = []  # channels with publishes to confirm; each notes itself once
+
+    def begin(self, now: float) -> bool:
+        """The clock says ``now`` (seconds): do what is due. True when something was."""
+        self.now_ms = self.epoch_ms + int(now * 1000.0)
+        return self.timers.run(self.now_ms)
+
+    def next_timer(self) -> float:
+        """When the clock will say that something is due; negative when nothing ever will be."""
+        due_ms = self.timers.next_ms()
+        return (due_ms - self.epoch_ms) / 1000.0 if due_ms else -1.0
 
     def finish(self) -> bool:
         """Deliver, seal, confirm. True when a queue stopped at its bound and wants another turn."""

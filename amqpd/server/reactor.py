@@ -128,7 +128,7 @@ class Reactor:
         """One turn: read, act, write. False when there was nothing to do, in the next ``patience_s`` either."""
         self.now = now
         events = self.poller.poll(patience_s)
-        worked = len(events) > 0
+        worked = self.turn.begin(now) or len(events) > 0
         for descriptor, mask in events:
             link = self.links.get(descriptor)
             if link is None:
@@ -228,6 +228,9 @@ class Reactor:
     def next_timer(self) -> float:
         """When the next timer is due; far away when there is none."""
         at = self.timers[0][0] if self.timers else self.now + 3600.0
+        due = self.turn.next_timer()
+        if 0.0 <= due < at:
+            at = due
         return min(at, self.paused_until) if self.paused else at
 
     # -- out --
