@@ -2,7 +2,7 @@
 
 Owns the walk through bindings between exchanges and through alternate exchanges. Must not know what a queue is, nor
 how a type matches (``exchanges/``). Plain on purpose: callers keep the answers by (exchange, routing key) where
-``needs_headers`` says that they may, and drop them when exchanges, bindings or queues change.
+``needs_message`` says that they may, and drop them when exchanges, bindings or queues change.
 
 Rules: AMQP 0-9-1 section 3.1.3.1 (default exchange); RabbitMQ: Exchange to Exchange Bindings, Alternate Exchanges,
 Sender-selected Distribution (CC and BCC).
@@ -11,7 +11,7 @@ Sender-selected Distribution (CC and BCC).
 from collections.abc import Container, Mapping, Sequence
 
 from amqpd.broker.exchanges.base import Exchange
-from amqpd.broker.fields import Table
+from amqpd.broker.publication import Publication
 
 
 def route(
@@ -19,10 +19,10 @@ def route(
     queues: Container[str],
     source: Exchange,
     routing_key: str,
-    headers: Table | None,
+    message: Publication | None,
 ) -> list[str]:
     """The names of the queues that a message reaches, each once, nearest first."""
-    return route_keys(exchanges, queues, source, (routing_key,), headers)
+    return route_keys(exchanges, queues, source, (routing_key,), message)
 
 
 def route_keys(
@@ -30,7 +30,7 @@ def route_keys(
     queues: Container[str],
     source: Exchange,
     routing_keys: Sequence[str],
-    headers: Table | None,
+    message: Publication | None,
 ) -> list[str]:
     """The same for a message of several keys (CC, BCC).
 
@@ -46,7 +46,7 @@ def route_keys(
         is_matched = False
         successors: list[str] = []
         for routing_key in routing_keys:
-            for binding in exchange.match(routing_key, headers):
+            for binding in exchange.match(routing_key, message):
                 is_matched = True
                 if not binding.to_queue:
                     successors.append(binding.destination)
@@ -59,12 +59,12 @@ def route_keys(
     return list(reached)
 
 
-def needs_headers(exchanges: Mapping[str, Exchange], source: Exchange) -> bool:
-    """Whether any exchange that a message may come to from here decides by headers."""
+def needs_message(exchanges: Mapping[str, Exchange], source: Exchange) -> bool:
+    """Whether any exchange that a message may come to from here decides by more than its key."""
     seen = {source.name: source}
     waiting = [source]
     for exchange in waiting:  # grows while it is walked
-        if exchange.uses_headers:
+        if exchange.uses_message:
             return True
         successors = [binding.destination for binding in exchange.exchange_bindings]
         if exchange.alternate is not None:

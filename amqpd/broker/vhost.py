@@ -14,9 +14,10 @@ from amqpd.broker.fields import TYPE_NAMES, Table
 from amqpd.broker.ids import Ids, QueueNumbers
 from amqpd.broker.owner import Owner
 from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE
+from amqpd.broker.publication import Publication
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
-from amqpd.broker.routing import needs_headers, route
+from amqpd.broker.routing import needs_message, route
 from amqpd.broker.turn import Turn
 from amqpd.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed, ResourceLocked
 
@@ -280,11 +281,11 @@ class VirtualHost:
 
     # -- routing --
 
-    def route(self, exchange: Exchange, routing_key: str, headers: Table | None) -> list[Queue]:
+    def route(self, exchange: Exchange, routing_key: str, message: Publication | None) -> list[Queue]:
         """The queues that a message reaches, each once."""
         queues = self.queues
-        return [queues[name] for name in route(self.exchanges, queues, exchange, routing_key, headers)]
+        return [queues[name] for name in route(self.exchanges, queues, exchange, routing_key, message)]
 
-    def needs_headers(self, exchange: Exchange) -> bool:
-        """Whether ``route`` needs the message's headers, and so may not be remembered by key."""
-        return needs_headers(self.exchanges, exchange)
+    def needs_message(self, exchange: Exchange) -> bool:
+        """Whether ``route`` needs the message itself, and so may not be remembered by key."""
+        return needs_message(self.exchanges, exchange)

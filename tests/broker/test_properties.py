@@ -92,4 +92,4 @@ def test_headers_decide_message_by_message() -> None:
     peer.publish(1, "amq.headers", "", b"x", mandatory=True)
     assert names(peer) == ["basic.return"]
     (route,) = peer.connection.routes.values()
-    assert route.by_headers
+    assert route.by_message

@@ -6,7 +6,8 @@ from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.exchanges.registry import EXCHANGE_TYPES
 from amqpd.broker.fields import Table, longstr
-from amqpd.broker.routing import needs_headers, route, route_keys
+from amqpd.broker.routing import needs_message, route, route_keys
+from tests.broker.exchanges.published import published
 
 
 class World:
@@ -28,13 +29,13 @@ class World:
         self.exchanges[source].add(Binding(source, destination, False, key, arguments or {}))
 
     def route(self, source: str, key: str = "", headers: Table | None = None) -> list[str]:
-        return route(self.exchanges, self.queues, self.exchanges[source], key, headers)
+        return route(self.exchanges, self.queues, self.exchanges[source], key, published(key, headers))
 
     def route_keys(self, source: str, keys: Iterable[str]) -> list[str]:
         return route_keys(self.exchanges, self.queues, self.exchanges[source], list(keys), None)
 
-    def needs_headers(self, source: str) -> bool:
-        return needs_headers(self.exchanges, self.exchanges[source])
+    def needs_message(self, source: str) -> bool:
+        return needs_message(self.exchanges, self.exchanges[source])
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def test_alternate_only_when_no_key_finds_anything(world: World) -> None:
 # --- what may be kept by key ---
 
 
-def test_needs_headers_where_a_headers_exchange_is_in_reach(world: World) -> None:
+def test_needs_message_where_a_headers_exchange_is_in_reach(world: World) -> None:
     world.exchange("h", "headers")
     world.exchange("bound", "fanout")
     world.bind("bound", "middle")
@@ -235,14 +236,14 @@ def test_needs_headers_where_a_headers_exchange_is_in_reach(world: World) -> Non
     world.queue("alone", "h", "#")  # a queue that happens to be called so
     world.exchange("loop", alternate="loop")
     world.exchange("missing", alternate="nowhere")
-    needing = [name for name in world.exchanges if world.needs_headers(name)]
+    needing = [name for name in world.exchanges if world.needs_message(name)]
     assert sorted(needing) == ["bound", "h", "middle"]
 
 
-def test_needs_headers_no_more_after_unbinding(world: World) -> None:
+def test_needs_message_no_more_after_unbinding(world: World) -> None:
     world.exchange("h", "headers")
     world.exchange("x", "fanout")
     world.bind("x", "h")
-    assert world.needs_headers("x")
+    assert world.needs_message("x")
     world.exchanges["x"].remove(Binding("x", "h", False, ""))
-    assert not world.needs_headers("x")
+    assert not world.needs_message("x")

@@ -462,10 +462,10 @@ def test_route_gives_each_queue_once(world: World, vhost: VirtualHost) -> None:
 
 
 def test_headers_are_asked_for_where_they_decide(vhost: VirtualHost) -> None:
-    assert vhost.needs_headers(vhost.exchanges["amq.headers"])
-    assert not vhost.needs_headers(vhost.exchanges["amq.topic"])
+    assert vhost.needs_message(vhost.exchanges["amq.headers"])
+    assert not vhost.needs_message(vhost.exchanges["amq.topic"])
     vhost.bind(Binding("amq.topic", "amq.headers", False, "#"))
-    assert vhost.needs_headers(vhost.exchanges["amq.topic"])
+    assert vhost.needs_message(vhost.exchanges["amq.topic"])
 
 
 def test_version_grows_with_whatever_may_change_a_route(world: World, vhost: VirtualHost) -> None:

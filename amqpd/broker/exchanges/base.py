@@ -11,14 +11,15 @@ from typing import ClassVar
 
 from amqpd.broker.bindings import Binding
 from amqpd.broker.fields import Table
+from amqpd.broker.publication import Publication
 
 
 class Exchange(ABC):
     """A name that routes. A type overrides the two private methods, ``match`` and, if it must, ``check_binding``."""
 
     type_name: ClassVar[str]
-    # Whether ``match`` reads the headers; if it does not, its answers can be kept by routing key.
-    uses_headers: ClassVar[bool] = False
+    # Whether ``match`` reads more than the routing key; if it does not, its answers can be kept by that.
+    uses_message: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -58,8 +59,11 @@ class Exchange(ABC):
         self._discard(binding)
 
     @abstractmethod
-    def match(self, routing_key: str, headers: Table | None) -> Iterable[Binding]:
-        """The bindings that a message satisfies, each once. To be read before the exchange changes again."""
+    def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
+        """The bindings that a message satisfies, each once. To be read before the exchange changes again.
+
+        ``message`` may be None only where ``uses_message`` is False.
+        """
 
     @abstractmethod
     def _insert(self, binding: Binding) -> None: ...

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.fields import Table
+from amqpd.broker.publication import Publication
 
 
 class DirectExchange(Exchange):
@@ -29,7 +30,7 @@ class DirectExchange(Exchange):
         # Binding key -> its bindings, in order; a key without bindings is not kept.
         self._by_key: dict[str, dict[Binding, None]] = {}
 
-    def match(self, routing_key: str, headers: Table | None) -> Iterable[Binding]:
+    def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
         """The bindings under this key."""
         return self._by_key.get(routing_key, ())
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.fields import Table
+from amqpd.broker.publication import Publication
 
 
 class FanoutExchange(Exchange):
@@ -28,7 +29,7 @@ class FanoutExchange(Exchange):
         super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
         self._bindings: dict[Binding, None] = {}
 
-    def match(self, routing_key: str, headers: Table | None) -> Iterable[Binding]:
+    def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
         """All of them."""
         return self._bindings
 

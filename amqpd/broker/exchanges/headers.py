@@ -13,6 +13,7 @@ from typing import Final
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.fields import TYPE_NAMES, Field, FieldValue, Table
+from amqpd.broker.publication import Publication
 from amqpd.errors import PreconditionFailed
 
 # x-match -> whether one header is enough, and whether keys that begin with "x-" count.
@@ -28,7 +29,7 @@ class HeadersExchange(Exchange):
     """Routes to the bindings whose arguments are found among the message's headers."""
 
     type_name = "headers"
-    uses_headers = True
+    uses_message = True
 
     def __init__(
         self,
@@ -55,9 +56,10 @@ class HeadersExchange(Exchange):
                 f"Invalid x-match field value {_as_term(mode.value)}; expected all, any, all-with-x, or any-with-x"
             )
 
-    def match(self, routing_key: str, headers: Table | None) -> Iterable[Binding]:
+    def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
         """The bindings whose wish the headers grant; no headers are the same as an empty table."""
-        values = {name: _comparable(header) for name, header in (headers or {}).items()}
+        assert message is not None
+        values = {name: _comparable(header) for name, header in message.headers.items()}
         return [binding for binding, wish in self._wishes.items() if wish.is_granted_by(values)]
 
     def _insert(self, binding: Binding) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.fields import Table
+from amqpd.broker.publication import Publication
 
 
 class TopicExchange(Exchange):
@@ -33,7 +34,7 @@ class TopicExchange(Exchange):
         super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
         self._root = Node(repeats=False)
 
-    def match(self, routing_key: str, headers: Table | None) -> Iterable[Binding]:
+    def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
         """The bindings at the nodes where the last word leaves the walk."""
         nodes: dict[Node, None] = {}
         for nodes in self.walk(routing_key):

@@ -22,13 +22,12 @@ from amqpd.broker.ports import Outlet
 from amqpd.broker.properties import (
     BAD_MODE,
     DELIVERY_MODE_MASK,
-    HAS_HEADERS,
     HAS_USER_ID,
     MALFORMED,
-    find_headers,
     find_user_id,
     read_facts,
 )
+from amqpd.broker.publication import Publication
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.transactions import HeldPublish, Transaction
 from amqpd.broker.unacked import Unacked
@@ -39,7 +38,6 @@ from amqpd.protocols.amqp091.frames import octets
 from amqpd.protocols.amqp091.routes import Route
 
 if TYPE_CHECKING:
-    from amqpd.broker.fields import Table
     from amqpd.protocols.amqp091.connection import Connection
 
 
@@ -83,7 +81,7 @@ class Channel(Outlet):
         mode: i64 = facts & DELIVERY_MODE_MASK
         if facts > 2 or facts < 0:
             self._check_facts(content, facts)
-        queues = self._queues_by_headers(route, content, facts) if route.by_headers else route.queues
+        queues = self._queues_by_message(route, content, mode == 2) if route.by_message else route.queues
         if self.tx is not None:
             self.tx.publishes.append(HeldPublish(queues, content, route.address, route.mandatory, mode == 2))
         else:
@@ -124,11 +122,10 @@ class Channel(Outlet):
             if user_id != user:
                 raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{user}'")
 
-    def _queues_by_headers(self, route: Route, content: bytes, facts: i64) -> list[Queue]:
-        headers: Table = {}
-        if facts & HAS_HEADERS:
-            headers, _ = tables.read_table(content, find_headers(content, 19))
-        return self.connection.vhost.route(route.exchange, route.routing_key, headers)
+    def _queues_by_message(self, route: Route, content: bytes, persistent: bool) -> list[Queue]:
+        key = route.routing_key
+        message = Publication(route.exchange.name, key, content, self.number, persistent=persistent)
+        return self.connection.vhost.route(route.exchange, key, message)
 
     # -- content in frames of its own (the plain twin of frames.take_publish) --
 

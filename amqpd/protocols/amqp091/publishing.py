@@ -42,13 +42,13 @@ def resolve(channel: Channel, payload: bytes) -> Route:
 def _route(channel: Channel, method: codec.Method, exchange: Exchange, payload: bytes) -> Route:
     vhost = channel.connection.vhost
     key: str = method["routing_key"]
-    by_headers = vhost.needs_headers(exchange)
+    by_message = vhost.needs_message(exchange)
     return Route(
         channel,
         exchange,
         key,
         payload[6:-1] + b"\xce",  # behind class, method and ticket; before the octet of bits
-        [] if by_headers else vhost.route(exchange, key, None),
+        [] if by_message else vhost.route(exchange, key, None),
         mandatory=method["mandatory"],
-        by_headers=by_headers,
+        by_message=by_message,
     )

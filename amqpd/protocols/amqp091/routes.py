@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Route:
-    """``address``: exchange and routing key as on the wire, then a frame end. ``by_headers``: ask the exchange for
+    """``address``: exchange and routing key as on the wire, then a frame end. ``by_message``: ask the exchange for
     each message."""
 
     def __init__(
@@ -24,7 +24,7 @@ class Route:
         queues: list[Queue],
         *,
         mandatory: bool,
-        by_headers: bool,
+        by_message: bool,
     ) -> None:
         self.channel = channel
         self.exchange = exchange
@@ -32,4 +32,4 @@ class Route:
         self.address = address
         self.queues = queues
         self.mandatory = mandatory
-        self.by_headers = by_headers
+        self.by_message = by_message

@@ -52,7 +52,7 @@ def test_removed_binding_is_gone_and_only_it() -> None:
 
 def test_attributes() -> None:
     exchange = DirectExchange("x", durable=True, auto_delete=True, internal=True, arguments={"a": Field("I", 1)})
-    assert (exchange.name, exchange.type_name, exchange.uses_headers) == ("x", "direct", False)
+    assert (exchange.name, exchange.type_name, exchange.uses_message) == ("x", "direct", False)
     assert (exchange.durable, exchange.auto_delete, exchange.internal) == (True, True, True)
     assert exchange.arguments == {"a": Field("I", 1)}
     plain = DirectExchange("y")

@@ -1,6 +1,7 @@
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.fanout import FanoutExchange
 from amqpd.broker.fields import Field
+from tests.broker.exchanges.published import published
 
 
 def test_every_key_reaches_every_binding_in_order() -> None:
@@ -10,7 +11,7 @@ def test_every_key_reaches_every_binding_in_order() -> None:
         exchange.add(binding)
     for key in ("", "k", "other"):
         assert list(exchange.match(key, None)) == bindings
-    assert list(exchange.match("k", {"h": Field("I", 1)})) == bindings
+    assert list(exchange.match("k", published("k", {"h": Field("I", 1)}))) == bindings
 
 
 def test_keys_tell_bindings_of_one_queue_apart() -> None:

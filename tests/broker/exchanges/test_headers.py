@@ -4,6 +4,7 @@ from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.headers import HeadersExchange
 from amqpd.broker.fields import Field, FieldValue, Table, boolean, longstr, table
 from amqpd.errors import PreconditionFailed
+from tests.broker.exchanges.published import published
 
 ONE, TWO, VOID = Field("I", 1), Field("I", 2), Field("V", None)
 
@@ -13,7 +14,7 @@ def is_match(arguments: Table, headers: Table | None) -> bool:
     exchange.check_binding("", arguments)
     binding = Binding("x", "q", True, "", arguments)
     exchange.add(binding)
-    found = list(exchange.match("any key", headers))
+    found = list(exchange.match("any key", published(headers=headers)))
     assert found in ([], [binding])
     return found == [binding]
 
@@ -111,10 +112,10 @@ def test_bindings_that_match_in_order_without_the_removed() -> None:
     miss = Binding("x", "a", True, "", {"a": TWO})
     for binding in [*bindings, miss, bindings[0]]:
         exchange.add(binding)
-    assert list(exchange.match("", {"a": ONE})) == bindings
+    assert list(exchange.match("", published(headers={"a": ONE}))) == bindings
     exchange.remove(bindings[1])
     exchange.remove(bindings[1])
-    assert list(exchange.match("", {"a": ONE})) == [bindings[0], bindings[2]]
+    assert list(exchange.match("", published(headers={"a": ONE}))) == [bindings[0], bindings[2]]
 
 
 @pytest.mark.parametrize(

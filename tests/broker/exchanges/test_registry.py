@@ -19,4 +19,4 @@ def test_unknown_type() -> None:
 
 
 def test_only_headers_reads_headers() -> None:
-    assert [name for name, exchange_type in EXCHANGE_TYPES.items() if exchange_type.uses_headers] == ["headers"]
+    assert [name for name, exchange_type in EXCHANGE_TYPES.items() if exchange_type.uses_message] == ["headers"]

@@ -41,7 +41,7 @@ def test_route() -> None:
         assert made.address == b"\x0aamq.fanout\x01k\xce"
         assert [queue.name for queue in made.queues] == ["q", "r"]
         assert made.mandatory
-        assert not made.by_headers
+        assert not made.by_message
 
 
 def test_a_ticket_is_ignored() -> None:
@@ -54,7 +54,7 @@ def test_a_ticket_is_ignored() -> None:
 @pytest.mark.parametrize("exchange", ["amq.headers", "amq.match", "to.headers", "else"])
 def test_where_headers_decide_nothing_is_decided_before(exchange: str) -> None:
     made = publishing.resolve(channel(), payload(exchange=exchange, routing_key="k"))
-    assert made.by_headers
+    assert made.by_message
     assert made.queues == []
 
 
