@@ -5,6 +5,7 @@ the broker: what a pattern may grow to when it is compiled is bounded, and so is
 """
 
 import logging
+import re
 import warnings
 from typing import TYPE_CHECKING, Final
 
@@ -88,11 +89,9 @@ def _compile(text: str) -> "regex.Pattern[bytes]":
 
 def _check_size(text: str, pattern: bytes) -> None:
     """Refuse what compiling would blow up: exact repetitions are written out, and inside one another they multiply."""
-    import regex
-
     sizes = [0]  # of the groups that are open
     last = 0  # of what a count that follows repeats
-    for token in regex.finditer(_TOKEN, pattern, regex.DOTALL):
+    for token in re.finditer(_TOKEN, pattern, re.DOTALL):
         if token[1] is not None:
             more = last * max(int(token[1]), 1) - last
             sizes[-1] += more
