@@ -21,7 +21,7 @@ def route(
     routing_key: str,
     message: Publication | None,
 ) -> list[str]:
-    """The names of the queues that a message reaches, each once, nearest first."""
+    """The names of the queues that a message reaches, each once, nearest first. It may be ``kept`` on the way."""
     return route_keys(exchanges, queues, source, (routing_key,), message)
 
 
@@ -43,9 +43,12 @@ def route_keys(
     seen = {source.name: source}
     waiting = [source]
     for exchange in waiting:  # grows while it is walked
+        if message is not None and exchange.keep(message):
+            message.kept = True
+            continue
         is_matched = False
         successors: list[str] = []
-        for routing_key in routing_keys:
+        for routing_key in routing_keys if exchange.uses_keys else routing_keys[:1]:
             for binding in exchange.match(routing_key, message):
                 is_matched = True
                 if not binding.to_queue:
@@ -64,7 +67,7 @@ def needs_message(exchanges: Mapping[str, Exchange], source: Exchange) -> bool:
     seen = {source.name: source}
     waiting = [source]
     for exchange in waiting:  # grows while it is walked
-        if exchange.uses_message:
+        if exchange.uses_message or exchange.keeps_messages:
             return True
         successors = [binding.destination for binding in exchange.exchange_bindings]
         if exchange.alternate is not None:

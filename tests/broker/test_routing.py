@@ -4,8 +4,10 @@ import pytest
 
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.fanout import FanoutExchange
 from amqpd.broker.exchanges.registry import EXCHANGE_TYPES
 from amqpd.broker.fields import Table, longstr
+from amqpd.broker.publication import Publication
 from amqpd.broker.routing import needs_message, route, route_keys
 from tests.broker.exchanges.published import published
 
@@ -247,3 +249,47 @@ def test_needs_message_no_more_after_unbinding(world: World) -> None:
     assert world.needs_message("x")
     world.exchanges["x"].remove(Binding("x", "h", False, ""))
     assert not world.needs_message("x")
+
+
+# --- types that look at the message as a whole ---
+
+
+class Keeper(FanoutExchange):
+    """Takes what says so."""
+
+    type_name = "keeper"
+
+    @property
+    def keeps_messages(self) -> bool:
+        return True
+
+    def keep(self, message: Publication) -> bool:
+        return "keep" in message.headers
+
+
+def test_what_an_exchange_keeps_goes_no_further(world: World) -> None:
+    world.exchange("x", "fanout")
+    world.exchanges["k"] = Keeper("k", arguments={"alternate-exchange": longstr("ae")})
+    world.exchange("ae", "fanout")
+    world.bind("x", "k")
+    for source in ("x", "k", "ae"):
+        world.queue(source, f"of {source}")
+    passing = published()
+    kept = published(headers={"keep": longstr("")})
+    assert route(world.exchanges, world.queues, world.exchanges["x"], "", passing) == ["of x", "of k"]
+    assert not passing.kept
+    assert route(world.exchanges, world.queues, world.exchanges["x"], "", kept) == ["of x"]
+    assert kept.kept
+    assert world.needs_message("x")
+
+
+@pytest.mark.parametrize("type_name", ["x-consistent-hash", "x-modulus-hash", "x-random"])
+def test_one_of_several_queues_gets_a_message_of_several_keys(world: World, type_name: str) -> None:
+    world.exchange("x", type_name)
+    for number in range(20):
+        world.queue("x", f"q{number}", "1")
+    keys = [str(number) for number in range(20)]
+    found = route_keys(world.exchanges, world.queues, world.exchanges["x"], keys, published())
+    assert len(found) == 1
+    if type_name != "x-random":
+        assert found == world.route("x", "0"), "the first key decides"

@@ -5,21 +5,28 @@ exchanges or how a message walks between them (``routing.py``), nor which type t
 (exchanges); ``alternate-exchange``: RabbitMQ, Alternate Exchanges.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from amqpd.broker.bindings import Binding
 from amqpd.broker.fields import Table
-from amqpd.broker.publication import Publication
+
+if TYPE_CHECKING:
+    from amqpd.broker.publication import Publication
+    from amqpd.broker.vhost import VirtualHost
 
 
 class Exchange(ABC):
-    """A name that routes. A type overrides the two private methods, ``match`` and, if it must, ``check_binding``."""
+    """A name that routes. A type overrides the two private methods, ``match`` and, where it has reason to, others."""
 
     type_name: ClassVar[str]
     # Whether ``match`` reads more than the routing key; if it does not, its answers can be kept by that.
-    uses_message: ClassVar[bool] = False
+    uses_message: bool = False
+    # Whether other routing keys of a message (CC, BCC) may match other bindings.
+    uses_keys: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -35,14 +42,31 @@ class Exchange(ABC):
         self.auto_delete = auto_delete
         self.internal = internal
         self.arguments: Table = {} if arguments is None else arguments
+        self.policy: dict[str, Any] = {}  # what the policy that applies says
+        self.number = 0  # in the keys of what it has in the store; 0: it has nothing there
         # Those of its bindings that lead to exchanges, in order: what routing needs to see how far a message may go.
         self.exchange_bindings: dict[Binding, None] = {}
 
+    # -- its life: a type that keeps nothing has no part in it --
+
+    @classmethod
+    def check_arguments(cls, arguments: Table) -> None:
+        """Raise PreconditionFailed if no exchange of this type can have them. Asked when one is declared."""
+
+    def start(self, vhost: VirtualHost) -> None:
+        """It was declared, or restored."""
+
+    def on_deleted(self) -> None:
+        """It is gone, and so is what it has in the store."""
+
+    # -- bindings --
+
     @property
     def alternate(self) -> str | None:
-        """The exchange that gets what finds no destination here."""
+        """The exchange that gets what finds no destination here: by argument, or else by policy."""
         kind, value = self.arguments.get("alternate-exchange", (None, None))
-        return value if kind == "S" and isinstance(value, str) else None
+        name = value if kind == "S" else self.policy.get("alternate-exchange")
+        return name if isinstance(name, str) else None
 
     def check_binding(self, key: str, arguments: Table) -> None:
         """Raise if this type cannot have such a binding. Asked when binding, not when unbinding."""
@@ -57,6 +81,20 @@ class Exchange(ABC):
         """Forget this binding; nothing happens if it is not there."""
         self.exchange_bindings.pop(binding, None)
         self._discard(binding)
+
+    def on_bound(self, binding: Binding) -> None:
+        """A client made this binding, which is there now."""
+
+    # -- messages --
+
+    @property
+    def keeps_messages(self) -> bool:
+        """Whether ``keep`` wants to see every message."""
+        return False
+
+    def keep(self, message: Publication) -> bool:
+        """Look at a message before it is matched. True: it goes no further, now or ever."""
+        return False
 
     @abstractmethod
     def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:

@@ -3,19 +3,20 @@ import pytest
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.registry import EXCHANGE_TYPES
 from amqpd.broker.fields import Field
+from tests.broker.exchanges.published import published
 
-every_type = pytest.mark.parametrize("type_name", ["direct", "fanout", "topic", "headers"])
+every_type = pytest.mark.parametrize("type_name", EXCHANGE_TYPES)
 
 
 @every_type
 def test_remembers_what_leads_to_exchanges(type_name: str) -> None:
     exchange = EXCHANGE_TYPES[type_name]("x")
-    bindings = [Binding("x", "y", False, "k"), Binding("x", "z", False, "k")]
-    for binding in [Binding("x", "q", True, "k"), *bindings, bindings[0]]:
+    bindings = [Binding("x", "y", False, "1"), Binding("x", "z", False, "1")]
+    for binding in [Binding("x", "q", True, "1"), *bindings, bindings[0]]:
         exchange.add(binding)
     assert list(exchange.exchange_bindings) == bindings
     exchange.remove(bindings[0])
-    exchange.remove(Binding("x", "never", False, "k"))
+    exchange.remove(Binding("x", "never", False, "1"))
     assert list(exchange.exchange_bindings) == bindings[1:]
 
 
@@ -36,3 +37,21 @@ def test_keeps_its_attributes(type_name: str) -> None:
 def test_alternate(type_name: str, argument: Field | None, alternate: str | None) -> None:
     exchange = EXCHANGE_TYPES[type_name]("x", arguments={"alternate-exchange": argument} if argument else {})
     assert exchange.alternate == alternate
+
+
+@every_type
+def test_alternate_of_a_policy_is_second_to_the_argument(type_name: str) -> None:
+    by_policy = EXCHANGE_TYPES[type_name]("x")
+    by_policy.policy = {"alternate-exchange": "y"}
+    assert by_policy.alternate == "y"
+    both = EXCHANGE_TYPES[type_name]("x", arguments={"alternate-exchange": Field("S", "z")})
+    both.policy = {"alternate-exchange": "y"}
+    assert both.alternate == "z"
+
+
+@every_type
+def test_a_plain_exchange_keeps_nothing(type_name: str) -> None:
+    exchange = EXCHANGE_TYPES[type_name]("x")
+    assert not exchange.keeps_messages
+    assert not exchange.keep(published())
+    assert exchange.number == 0
