@@ -1,0 +1,113 @@
+"""Dead letters for the dialogues: where they arrive, and the headers that tell how they died, bit for bit.
+
+The rules are RabbitMQ's ("Dead Letter Exchanges"). The peer's decoder forgets the types of table fields; therefore what
+is expected is encoded, and the bytes are compared.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.conformance.conftest import Name
+from tests.support.raw_peer import Content, RawPeer, Typed, decode_properties, properties
+
+CHANNEL: Final = 2
+
+
+class Grave:
+    """A queue where dead letters go; its consumer, on a channel of its own, hears of each at once."""
+
+    def __init__(self, peer: RawPeer, queue: str) -> None:
+        self.peer = peer
+        self.queue = queue
+        peer.call(1, "queue.declare", queue=queue)
+        peer.open_channel(CHANNEL)
+        peer.call(CHANNEL, "basic.consume", queue=queue, no_ack=True)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of a queue whose dead letters come here."""
+        return {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.queue}
+
+    def expect(self, body: bytes | None = None) -> Content:
+        return self.peer.expect_deliver(CHANNEL, body, redelivered=False)
+
+    def expect_all(self, *bodies: bytes) -> list[Content]:
+        return [self.expect(body) for body in bodies]
+
+
+def queue_with(peer: RawPeer, name: Name, arguments: dict[str, Any]) -> str:
+    """A new queue any connection may use."""
+    new: str = peer.call(1, "queue.declare", queue=name("q"), arguments=arguments)["queue"]
+    return new
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What an entry of ``x-death`` says, its time aside."""
+
+    queue: str
+    reason: str
+    keys: tuple[str, ...] = ()  # the queue's name when left out: published through the default exchange
+    exchange: str = ""
+    count: int = 1
+    expiration: str | None = None
+
+    def fields(self, time: int) -> dict[str, Any]:
+        """In the order of the broker that writes a message's first death."""
+        known = {
+            "count": Typed("l", self.count),
+            "reason": self.reason,
+            "queue": self.queue,
+            "time": Typed("T", time),
+            "exchange": self.exchange,
+            "routing-keys": list(self.keys or (self.queue,)),
+        }
+        return known if self.expiration is None else known | {"original-expiration": self.expiration}
+
+
+def times(content: Content) -> list[int]:
+    """When it died, in seconds since 1970, an entry each."""
+    return [entry["time"] for entry in decode_properties(content.properties)["headers"]["x-death"]]
+
+
+def headers_without_last(content: Content) -> dict[str, Any]:
+    """Decoded headers; RabbitMQ 4 and amqpd add ``x-last-death-*``, which is not looked at here."""
+    headers: dict[str, Any] = decode_properties(content.properties)["headers"]
+    return {key: value for key, value in headers.items() if not key.startswith("x-last-death-")}
+
+
+def assert_died(content: Content, *deaths: Death, headers: dict[str, Any] | None = None, **other: Any) -> None:
+    """These deaths, the latest first, the last one being also the first ever; ``headers`` and ``other`` are its own."""
+    found = decode_properties(content.properties)["headers"]
+    assert [_told(entry) for entry in found["x-death"]] == [
+        _told({key: _plain(value) for key, value in death.fields(0).items()}) for death in deaths
+    ]
+    first = deaths[-1]
+    last = {key: value for key, value in found.items() if key.startswith("x-last-death-")}
+    known = {
+        "x-first-death-exchange": first.exchange,
+        "x-first-death-queue": first.queue,
+        "x-first-death-reason": first.reason,
+    }
+    possible = [
+        properties(headers=dict(sorted((known | last | (headers or {}) | {"x-death": entries}).items())), **other)
+        for entries in _in_any_order(deaths, times(content))
+    ]
+    assert content.properties in possible
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "time"}
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Typed) else value
+
+
+def _in_any_order(deaths: tuple[Death, ...], when: list[int]) -> Iterator[list[dict[str, Any]]]:
+    """RabbitMQ 3.10 sorts the fields of an entry that is not a message's first; other versions do not."""
+    entries = [death.fields(time) for death, time in zip(deaths, when, strict=True)]
+    for chosen in itertools.product(*((fields, dict(sorted(fields.items()))) for fields in entries)):
+        yield list(chosen)
