@@ -67,47 +67,59 @@ class Death:
         return known if self.expiration is None else known | {"original-expiration": self.expiration}
 
 
+def assert_died(
+    content: Content, *deaths: Death, first: Death | None = None, headers: dict[str, Any] | None = None, **other: Any
+) -> None:
+    """The latest death stands first; ``first`` is that of ``x-first-death-*``, the last one if not given.
+
+    ``headers`` and ``other`` are what the message had of its own.
+    """
+    found = entries(content)
+    assert [_untimed(entry) for entry in found] == [
+        _untimed({key: _untyped(value) for key, value in death.fields(0).items()}) for death in deaths
+    ]
+    around = (headers or {}) | _first_death(first or deaths[-1]) | last_death(content)
+    assert content.properties in [
+        properties(headers=dict(sorted((around | {"x-death": written}).items())), **other)
+        for written in _possibly_sorted(deaths, times(content))
+    ]
+
+
+def entries(content: Content) -> list[Any]:
+    """``x-death``, decoded."""
+    found: list[Any] = decode_properties(content.properties)["headers"]["x-death"]
+    return found
+
+
 def times(content: Content) -> list[int]:
     """When it died, in seconds since 1970, an entry each."""
-    return [entry["time"] for entry in decode_properties(content.properties)["headers"]["x-death"]]
+    return [entry["time"] for entry in entries(content)]
 
 
-def headers_without_last(content: Content) -> dict[str, Any]:
-    """Decoded headers; RabbitMQ 4 and amqpd add ``x-last-death-*``, which is not looked at here."""
+def last_death(content: Content) -> dict[str, str]:
+    """``x-last-death-*``, which RabbitMQ 3.10 does not write."""
     headers: dict[str, Any] = decode_properties(content.properties)["headers"]
-    return {key: value for key, value in headers.items() if not key.startswith("x-last-death-")}
+    return {key: value for key, value in headers.items() if key.startswith("x-last-death-")}
 
 
-def assert_died(content: Content, *deaths: Death, headers: dict[str, Any] | None = None, **other: Any) -> None:
-    """These deaths, the latest first, the last one being also the first ever; ``headers`` and ``other`` are its own."""
-    found = decode_properties(content.properties)["headers"]
-    assert [_told(entry) for entry in found["x-death"]] == [
-        _told({key: _plain(value) for key, value in death.fields(0).items()}) for death in deaths
-    ]
-    first = deaths[-1]
-    last = {key: value for key, value in found.items() if key.startswith("x-last-death-")}
-    known = {
-        "x-first-death-exchange": first.exchange,
-        "x-first-death-queue": first.queue,
-        "x-first-death-reason": first.reason,
+def _first_death(death: Death) -> dict[str, str]:
+    return {
+        "x-first-death-exchange": death.exchange,
+        "x-first-death-queue": death.queue,
+        "x-first-death-reason": death.reason,
     }
-    possible = [
-        properties(headers=dict(sorted((known | last | (headers or {}) | {"x-death": entries}).items())), **other)
-        for entries in _in_any_order(deaths, times(content))
-    ]
-    assert content.properties in possible
 
 
-def _told(entry: dict[str, Any]) -> dict[str, Any]:
+def _untimed(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != "time"}
 
 
-def _plain(value: Any) -> Any:
+def _untyped(value: Any) -> Any:
     return value.value if isinstance(value, Typed) else value
 
 
-def _in_any_order(deaths: tuple[Death, ...], when: list[int]) -> Iterator[list[dict[str, Any]]]:
+def _possibly_sorted(deaths: tuple[Death, ...], when: list[int]) -> Iterator[list[dict[str, Any]]]:
     """RabbitMQ 3.10 sorts the fields of an entry that is not a message's first; other versions do not."""
-    entries = [death.fields(time) for death, time in zip(deaths, when, strict=True)]
-    for chosen in itertools.product(*((fields, dict(sorted(fields.items()))) for fields in entries)):
+    fields = [death.fields(time) for death, time in zip(deaths, when, strict=True)]
+    for chosen in itertools.product(*((each, dict(sorted(each.items()))) for each in fields)):
         yield list(chosen)
