@@ -1,0 +1,39 @@
+"""Differences that are meant: each with its reason, and matched as narrowly as it can be.
+
+docs/compatibility.md has a row for each, by its name. What follows an accepted difference in a sequence is not
+compared: the two brokers are no longer in the same state.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Patterns of the operation, and of every line that only one of the brokers said."""
+
+    name: str
+    reason: str
+    operation: str
+    amqpd: str
+    rabbitmq: str
+
+    def explains(self, operation: str, amqpd: list[str], rabbitmq: list[str]) -> bool:
+        return (
+            re.search(self.operation, operation) is not None
+            and bool(amqpd or rabbitmq)
+            and all(re.search(self.amqpd, line) for line in amqpd)
+            and all(re.search(self.rabbitmq, line) for line in rabbitmq)
+        )
+
+
+ACCEPTED: Final = (
+    Accepted(
+        "unknown-argument",
+        "a queue declared again with another value of an unknown argument: it may be a typing error",
+        operation=r"queue\.declare\(.*'x-(unknown|queue-mode)'",
+        amqpd=r"PRECONDITION_FAILED - inequivalent arg 'x-(unknown|queue-mode)'",
+        rabbitmq=r"queue\.declare-ok",
+    ),
+)
