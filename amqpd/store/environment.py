@@ -130,6 +130,14 @@ class Environment:
             yield from _keys(transaction, self._tables[table], prefix)
         self._residency.touched((self._path / "data.mdb").stat().st_size)  # the kernel maps far more than is looked at
 
+    def range(self, table: int, first: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """See ports.Store. For any time."""
+        with self._swap_lock, self._environment.begin(buffers=True) as transaction:
+            cursor = transaction.cursor(self._tables[table])
+            if not cursor.set_range(first):
+                return []
+            return [(bytes(key), len(value)) for key, value in itertools.islice(cursor.iternext(), limit)]
+
     def sync(self) -> None:
         """Have on disk what was written."""
         self._environment.sync(True)

@@ -90,6 +90,9 @@ class LmdbStore(Store):
     def keys(self, table: int, prefix: bytes) -> Iterator[bytes]:
         return self._environment(table).keys(table, prefix)
 
+    def range(self, table: int, first: bytes, limit: int) -> list[tuple[bytes, int]]:
+        return self._environment(table).range(table, first, limit)
+
     def close(self) -> None:
         self._reader.close()
         self._committer.close()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amqpd.broker import records
-from amqpd.broker.ports import ACKS, BINDINGS, CLEAR, META, QUEUES, SCRATCH, SEGMENTS, TABLES, Op, Store
+from amqpd.broker.ports import ACKS, BINDINGS, CLEAR, DELAYED, META, QUEUES, SCRATCH, SEGMENTS, TABLES, THERE, Op, Store
 from amqpd.store.lmdb_store import LmdbStore
 from amqpd.store.memory import MemoryStore
 
@@ -283,3 +283,34 @@ def test_any_batches_do_what_plain_dictionaries_do(store: Store, batches: list[l
                 rows_of[key] = value
         for table in model:
             assert rows(store, table) == sorted(model[table].items())
+
+
+# -- ranges --
+
+
+def test_a_range_has_keys_in_order_and_the_sizes_of_values(store: Store) -> None:
+    for table in (DELAYED, SCRATCH):
+        assert store.range(table, b"", 10) == []
+        commit(store, [(table, bytes([key]), b"v" * key * 100) for key in (5, 1, 9, 3, 7)])
+        assert store.range(table, b"", 10) == [(bytes([key]), key * 100) for key in (1, 3, 5, 7, 9)]
+        assert store.range(table, b"\x03", 2) == [(b"\x03", 300), (b"\x05", 500)]
+        assert store.range(table, b"\x03\x00", 2) == [(b"\x05", 500), (b"\x07", 700)]
+        assert store.range(table, b"\x0a", 2) == []
+        assert store.range(table, b"", 0) == []
+
+
+def test_a_range_follows_what_changes(store: Store) -> None:
+    commit(store, [(DELAYED, b"a1", b"1"), (DELAYED, b"b2", b"2"), (DELAYED, b"b1", b"3")])
+    assert store.range(DELAYED, b"", 10) == [(b"a1", 1), (b"b1", 1), (b"b2", 1)]
+    commit(store, [(DELAYED, b"b1", b"longer"), (DELAYED, b"b3", b""), (DELAYED | THERE, b"a1", None)])
+    assert store.range(DELAYED, b"a", 10) == [(b"b1", 6), (b"b2", 1), (b"b3", 0)]
+    commit(store, [(DELAYED | CLEAR, b"b", None), (DELAYED, b"nope", None), (DELAYED, b"c", b"4")])
+    assert store.range(DELAYED, b"", 10) == [(b"c", 1)]
+
+
+def test_ranges_of_a_large_table(store: Store) -> None:
+    keys = [number.to_bytes(3, "big") for number in range(5000)]
+    commit(store, [(DELAYED, key, b"v") for key in keys[::2]])
+    assert store.range(DELAYED, keys[1], 3) == [(key, 1) for key in keys[2:8:2]]
+    commit(store, [(DELAYED, key, b"v") for key in keys[1::2]])
+    assert store.range(DELAYED, keys[1000], 3000) == [(key, 1) for key in keys[1000:4000]]

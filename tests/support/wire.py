@@ -88,6 +88,9 @@ class DelayedStore(Store):
     def keys(self, table: int, prefix: bytes) -> Iterator[bytes]:
         return self.inner.keys(table, prefix)
 
+    def range(self, table: int, first: bytes, limit: int) -> list[tuple[bytes, int]]:
+        return self.inner.range(table, first, limit)
+
     def close(self) -> None:
         self.complete()
 
