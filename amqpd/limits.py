@@ -41,8 +41,19 @@ BATCH_LOW_BYTES: Final = 524_288  # below: they are again
 BATCH_SHARE_BYTES: Final = 131_072  # of the open batch: who adds less goes on while others are held back
 BATCH_STOP_BYTES: Final = 16_777_216  # above: no publisher is read
 DELIVERED_AHEAD: Final = 65_536  # positions marked as "may have been delivered" in advance of the deliveries
+RECORD_ESTIMATE_BYTES: Final = 80  # of a message on disk that are not its body, where bodies must be guessed
+MARK_GRACE_MS: Final = 1000  # a message that has a consumer does not expire so long while its mark is written
 QUEUE_WINDOW_BYTES: Final = 8_388_608  # ready messages a queue keeps in memory before it pages the rest out
 MESSAGE_OVERHEAD_BYTES: Final = 256  # what a message costs in memory beside its content
+
+# -- exchanges --
+DELAY_MAX_MS: Final = 4_294_967_295  # of x-delay: 49 days; RabbitMQ's plug-in has no longer timers
+SCHEDULE_KEYS: Final = 4096  # delayed messages of one exchange whose times are in memory, twice at most
+SCHEDULE_STEP_BYTES: Final = 1_048_576  # of delayed messages that are due, read and routed at once
+HISTORY_BYTES: Final = 16_777_216  # what a recent history exchange remembers, whatever its length
+SEEN_IDS: Final = 65_536  # message ids a deduplicating exchange knows unless x-cache-size says otherwise
+SEEN_IDS_MAX: Final = 1_048_576  # the largest x-cache-size: about 200 MiB of memory
+SEEN_STEP: Final = 4096  # ids forgotten at once when their time is over
 
 # -- names and counts --
 SHORTSTR_MAX_BYTES: Final = 255

@@ -4,14 +4,14 @@ Owns names, checks and their texts (RabbitMQ's, its ``rabbit_amqqueue`` and the 
 "Policies"), and the merge: the smaller of two numbers, else the argument before the policy. Knows no queue.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from amqpd.broker.fields import INTEGER_KINDS, TYPE_NAMES, Field, Table
-from amqpd.errors import NotImplementedByBroker, PreconditionFailed
+from amqpd.errors import AccessRefused, NotImplementedByBroker, PreconditionFailed
 
-MILLISECONDS_MAX: Final = 0xFFFFFFFF  # RabbitMQ: what an Erlang timer takes
+MILLISECONDS_MAX: Final = 315_360_000_000  # ten years, as RabbitMQ has it
 CLASSIC: Final = "classic"
 QUORUM: Final = "quorum"
 STREAM: Final = "stream"
@@ -43,27 +43,51 @@ class _Unfit(Exception):
     """Why an argument's value will not do, in RabbitMQ's terms."""
 
 
+_Check = Callable[[Field, Table], None]
+
+
 # -- checks --
 
 
-def check_queue(vhost: str, name: str, arguments: Table) -> None:
-    """Raises PreconditionFailed for a value that makes no sense, NotImplementedByBroker for a stream."""
+def check_queue(vhost: str, name: str, arguments: Table, *, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+    """What no queue can be, in the order in which RabbitMQ looks: type, names of arguments, their values, properties.
+
+    Raises PreconditionFailed, AccessRefused for a reserved name, NotImplementedByBroker for a stream.
+    """
+    what = f"queue '{name}' in vhost '{vhost}'"
+    _check_value(what, "x-queue-type", _check_queue_type, arguments)
+    kind = queue_type(arguments)
+    if kind == STREAM:
+        raise NotImplementedByBroker(f"{what}: x-queue-type stream is not supported")
+    for argument in sorted(_UNKNOWN[kind] & arguments.keys()):
+        raise PreconditionFailed(f"invalid arg '{argument}' for {what} of queue type rabbit_{kind}_queue")
+    if kind == QUORUM and not name:
+        raise PreconditionFailed("Cannot declare a server-named queue for type rabbit_quorum_queue")
+    if name.startswith("amq."):
+        raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
+    dead_letter_exchange = arguments.get("x-dead-letter-exchange")
+    if dead_letter_exchange is not None and dead_letter_exchange.kind != "S":
+        raise wrong_type(dead_letter_exchange, "x-dead-letter-exchange", f"queue '{name}'", vhost)
     for argument, check in _QUEUE_CHECKS.items():
-        field = arguments.get(argument)
-        if field is None:
-            continue
-        try:
-            check(field, arguments)
-        except _Unfit as unfit:
-            raise PreconditionFailed(
-                f"invalid arg '{argument}' for queue '{name}' in vhost '{vhost}': {unfit}"
-            ) from None
-    for argument in ("x-dead-letter-exchange", "x-dead-letter-routing-key"):
-        field = arguments.get(argument)
-        if field is not None and field.kind != "S":
-            raise wrong_type(field, argument, f"queue '{name}'", vhost)
-    if queue_type(arguments) == STREAM:
-        raise NotImplementedByBroker(f"queue '{name}' in vhost '{vhost}': x-queue-type stream is not supported")
+        _check_value(what, argument, check, arguments)
+    if kind == QUORUM:
+        _check_quorum(what, durable=durable, exclusive=exclusive, auto_delete=auto_delete)
+
+
+def _check_value(what: str, argument: str, check: _Check, arguments: Table) -> None:
+    field = arguments.get(argument)
+    if field is None:
+        return
+    try:
+        check(field, arguments)
+    except _Unfit as unfit:
+        raise PreconditionFailed(f"invalid arg '{argument}' for {what}: {unfit}") from None
+
+
+def _check_quorum(what: str, *, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+    for is_wrong, name in ((exclusive, "exclusive-owner"), (auto_delete, "auto-delete"), (not durable, "non-durable")):
+        if is_wrong:
+            raise PreconditionFailed(f"invalid property '{name}' for {what}")
 
 
 def wrong_type(field: Field, argument: str, of: str, vhost: str) -> PreconditionFailed:
@@ -121,8 +145,9 @@ def _check_not_negative(field: Field, _: Table) -> None:
 
 def _check_milliseconds(field: Field, arguments: Table) -> None:
     _check_not_negative(field, arguments)
-    if _integer(field) > MILLISECONDS_MAX:
-        raise _Unfit(f"{{value_too_large,{field.value}}}")
+    value = _integer(field)
+    if value > MILLISECONDS_MAX:
+        raise _Unfit(f"{{value_too_large,{value}}}")
 
 
 def _check_expires(field: Field, arguments: Table) -> None:
@@ -133,8 +158,9 @@ def _check_expires(field: Field, arguments: Table) -> None:
 
 def _check_priority(field: Field, arguments: Table) -> None:
     _check_not_negative(field, arguments)
-    if _integer(field) > 255:
-        raise _Unfit(f"{{max_value_exceeded,{field.value}}}")
+    value = _integer(field)
+    if value > 255:
+        raise _Unfit(f"{{max_value_exceeded,{value}}}")
 
 
 def _check_flag(field: Field, _: Table) -> None:
@@ -142,24 +168,55 @@ def _check_flag(field: Field, _: Table) -> None:
         raise _Unfit(f"{{unacceptable_type,{TYPE_NAMES[field.kind]}}}")
 
 
-def _check_dead_letter_key(_: Field, arguments: Table) -> None:
+def _check_dead_letter_key(field: Field, arguments: Table) -> None:
+    if field.kind != "S":
+        raise _Unfit(f"{{unacceptable_type,{TYPE_NAMES[field.kind]}}}")
     if "x-dead-letter-exchange" not in arguments:
         raise _Unfit("routing_key_but_no_dlx_defined")
 
 
-def _one_of(words: Iterable[str], complaint: Callable[[str], str]) -> Callable[[Field, Table], None]:
+def _one_of(words: Sequence[str], complaint: Callable[[str], str]) -> _Check:
     def check(field: Field, _: Table) -> None:
-        if field.kind != "S":
+        if not isinstance(field.value, str):
             raise _Unfit(f"{{unacceptable_type,{TYPE_NAMES[field.kind]}}}")
         if field.value not in words:
-            raise _Unfit(complaint(str(field.value)))
+            raise _Unfit(complaint(field.value))
 
     return check
 
 
+def _check_queue_version(field: Field, _: Table) -> None:
+    value = _integer(field)
+    if value not in (1, 2):
+        raise _Unfit(f"\"unsupported queue version '{value}'\"")
+
+
+def _check_group_size(field: Field, arguments: Table) -> None:
+    _check_not_negative(field, arguments)
+    if field.value == 0:
+        raise _Unfit("{value_zero,0}")
+
+
+# Arguments that RabbitMQ knows, and that a type of queue does not take; what nobody knows, each takes.
+_STREAM_ONLY: Final = {"x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size"}
+_UNKNOWN: Final = {
+    CLASSIC: frozenset(
+        {
+            "x-delivery-limit",
+            "x-dead-letter-strategy",
+            "x-quorum-initial-group-size",
+            "x-queue-leader-locator",
+            "x-max-in-memory-length",
+            "x-max-in-memory-bytes",
+            *_STREAM_ONLY,
+        }
+    ),
+    QUORUM: frozenset({"x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator", *_STREAM_ONLY}),
+}
+
+_check_queue_type: Final = _one_of((CLASSIC, QUORUM, STREAM), lambda word: f"\"unsupported queue type '{word}'\"")
 # In the order in which RabbitMQ looks at them.
-_QUEUE_CHECKS: Final[Mapping[str, Callable[[Field, Table], None]]] = {
-    "x-queue-type": _one_of((CLASSIC, QUORUM, STREAM), lambda word: f"\"unsupported queue type '{word}'\""),
+_QUEUE_CHECKS: Final[Mapping[str, _Check]] = {
     "x-expires": _check_expires,
     "x-message-ttl": _check_milliseconds,
     "x-dead-letter-routing-key": _check_dead_letter_key,
@@ -168,8 +225,11 @@ _QUEUE_CHECKS: Final[Mapping[str, Callable[[Field, Table], None]]] = {
     "x-max-priority": _check_priority,
     "x-overflow": _one_of(OVERFLOWS, lambda _: "invalid_overflow"),
     "x-queue-mode": _one_of(QUEUE_MODES, lambda word: f"\"unsupported queue mode '{word}'\""),
+    "x-queue-version": _check_queue_version,
     "x-single-active-consumer": _check_flag,
-    "x-delivery-limit": _check_not_negative,
+    "x-dead-letter-strategy": _one_of(("at-most-once", "at-least-once"), lambda _: "invalid_dlx_strategy"),
+    "x-queue-leader-locator": _one_of(("client-local", "balanced"), lambda _: "invalid_queue_locator_arg"),
+    "x-quorum-initial-group-size": _check_group_size,
     "x-consumer-timeout": _check_milliseconds,
 }
 
@@ -197,9 +257,11 @@ def effective(arguments: Table, policy: Mapping[str, Any], operator_policy: Mapp
     if values["queue_type"] == QUORUM:
         values["delivery_limit"] = QUORUM_DELIVERY_LIMIT
     for key, name in _NUMBERS.items():
-        numbers = [value for value in (_argument(arguments, f"x-{key}"), merged.get(key)) if value is not None]
+        numbers = [value for value in (_argument(arguments, f"x-{key}"), merged.get(key)) if isinstance(value, int)]
         if numbers:
             values[name] = min(numbers)
+    if values.get("delivery_limit", 0) < 0:  # RabbitMQ 4.x: no limit
+        values["delivery_limit"] = None
     for key, name in _TEXTS.items():
         text = _argument(arguments, f"x-{key}")
         text = merged.get(key) if text is None else text

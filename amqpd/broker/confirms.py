@@ -1,7 +1,7 @@
 """Publisher confirms of one channel: which publishes wait for which ticket, neighbours folded into one multiple ack.
 
 Rules: RabbitMQ, "Publisher Confirms". Sequence numbers count from 1; confirms go out in their order, so that a run of
-them is one frame.
+them is one frame. What a full queue refused is told in its turn, too, with a nack.
 """
 # HOT. `record` runs for every publish on a confirming channel; a run of publishes with one ticket is one entry.
 
@@ -11,34 +11,50 @@ from collections import deque
 
 
 class Confirms:
-    """Publishes that were accepted and not confirmed yet."""
+    """Publishes that were accepted, or refused, and not confirmed yet."""
 
     def __init__(self) -> None:
         self.last = 0  # the sequence number of the newest publish
         self.confirmed = 0  # everything up to here was confirmed
         self.run_ticket = 0  # of the newest run, which is not in `runs` yet
-        self.runs: deque[tuple[int, int]] = deque()  # (last sequence number, ticket), both growing
+        self.run_refused = False
+        self.runs: deque[tuple[int, int, bool]] = deque()  # (last sequence number, ticket, refused)
+        self.taken_refused = False  # what `take` returned last was refused
 
-    def record(self, ticket: int) -> None:
-        """The next publish is on disk once ``ticket`` is; 0 when it needs no disk."""
-        if ticket > self.run_ticket:
+    def record(self, ticket: int, refused: bool = False) -> None:
+        """The next publish is on disk once ``ticket`` is, 0 when it needs no disk; or it was refused."""
+        if ticket > self.run_ticket or refused is not self.run_refused:
             if self.last > self.confirmed and (not self.runs or self.runs[-1][0] < self.last):
-                self.runs.append((self.last, self.run_ticket))
-            self.run_ticket = ticket
+                self.runs.append((self.last, self.run_ticket, self.run_refused))
+            self.run_ticket = max(ticket, self.run_ticket)
+            self.run_refused = refused
         self.last += 1
 
     def waiting(self) -> bool:
         return self.last > self.confirmed
 
     def take(self, durable: int) -> int:
-        """The highest sequence number that may be confirmed now, 0 when there is no new one.
+        """The sequence number up to which publishes may be told of now, with one frame; 0 when there is nothing new.
 
-        The caller confirms everything after ``confirmed`` up to it, and then sets ``confirmed``.
+        ``taken_refused`` says what to tell. The caller tells it of everything after ``confirmed`` up to it, sets
+        ``confirmed``, and asks again.
         """
-        if self.run_ticket <= durable:
-            self.runs.clear()
-            return self.last if self.last > self.confirmed else 0
-        ready = 0
-        while self.runs and self.runs[0][1] <= durable:
-            ready = self.runs.popleft()[0]
+        ready = self.confirmed
+        refused = False
+        runs = self.runs
+        while runs and runs[0][1] <= durable:
+            last, _, is_refused = runs[0]
+            if last > self.confirmed:
+                if ready > self.confirmed and is_refused is not refused:
+                    break
+                ready = last
+                refused = is_refused
+            runs.popleft()
+        if not runs and self.run_ticket <= durable and self.last > ready:
+            if ready == self.confirmed or self.run_refused is refused:
+                ready = self.last
+                refused = self.run_refused
+            else:
+                runs.append((ready, 0, refused))
+        self.taken_refused = refused
         return ready if ready > self.confirmed else 0

@@ -1,4 +1,7 @@
-"""Consumers of a queue: credit, and turns among those that have some (basic.consume, basic.qos; AMQP 0-9-1, 1.8.3)."""
+"""Consumers of a queue: credit, and turns among those that have some (basic.consume, basic.qos; AMQP 0-9-1, 1.8.3).
+
+Rules beyond the standard: RabbitMQ's consumer priorities and single active consumer.
+"""
 # HOT. `next` is called for every delivery: O(1), consumers without credit leave the ring until they have it again.
 
 from __future__ import annotations
@@ -16,7 +19,16 @@ class Consumer:
     """One basic.consume. ``prefetch`` 0 is no limit; ``unacked`` counts what it holds."""
 
     def __init__(
-        self, tag: str, queue: Queue, outlet: Outlet, arguments: Table, *, no_ack: bool, exclusive: bool, prefetch: int
+        self,
+        tag: str,
+        queue: Queue,
+        outlet: Outlet,
+        arguments: Table,
+        *,
+        no_ack: bool,
+        exclusive: bool,
+        prefetch: int,
+        priority: int = 0,
     ) -> None:
         self.tag = tag
         self.queue = queue
@@ -25,8 +37,9 @@ class Consumer:
         self.no_ack = no_ack
         self.exclusive = exclusive
         self.prefetch = prefetch
+        self.priority = priority
         self.unacked = 0
-        self.active = False  # in the ring of its queue
+        self.active = False  # in a ring of its queue
         self.cancelled = False
         self.prefix = b""  # the deliver method up to the delivery tag, for addresses of prefix_size bytes
         self.prefix_size = -1
@@ -37,39 +50,91 @@ class Consumer:
         return self.outlet.has_room()
 
 
-class Consumers:
-    """All consumers of one queue, and the ring of those that may have credit."""
+class Level:
+    """Those of one priority that may have credit, in turn."""
 
-    def __init__(self) -> None:
-        self.all: list[Consumer] = []
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
         self.ring: deque[Consumer] = deque()
+
+
+class Consumers:
+    """All consumers of one queue, oldest first, and the rings of those that may have credit.
+
+    ``single_active``: only one of them gets messages, the one with the highest priority among the oldest, until it
+    leaves.
+    """
+
+    def __init__(self, single_active: bool = False) -> None:
+        self.all: list[Consumer] = []
+        self.levels: list[Level] = []  # the highest priority first
+        self.active_count = 0
+        self.single_active = single_active
+        self.single: Consumer | None = None
 
     def add(self, consumer: Consumer) -> None:
         self.all.append(consumer)
+        if self.single_active and self.single is None:
+            self.single = consumer
         self.activate(consumer)
 
     def remove(self, consumer: Consumer) -> None:
         consumer.cancelled = True
         self.all.remove(consumer)
         if consumer.active:
-            self.ring.remove(consumer)
-            consumer.active = False
+            self._level(consumer.priority).ring.remove(consumer)
+            self._rest(consumer)
+        if self.single is consumer:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """The next one is the single active consumer."""
+        self.single = None
+        for consumer in self.all:
+            if self.single is None or consumer.priority > self.single.priority:
+                self.single = consumer
+        if self.single is not None:
+            self.activate(self.single)
 
     def activate(self, consumer: Consumer) -> None:
         """Its credit may be back."""
-        if not consumer.active and not consumer.cancelled:
-            consumer.active = True
-            self.ring.append(consumer)
+        if consumer.active or consumer.cancelled or (self.single_active and consumer is not self.single):
+            return
+        consumer.active = True
+        self.active_count += 1
+        self._level(consumer.priority).ring.append(consumer)
+
+    def _level(self, priority: int) -> Level:
+        index = 0
+        for level in self.levels:
+            if level.priority == priority:
+                return level
+            if level.priority < priority:
+                break
+            index += 1
+        level = Level(priority)
+        self.levels.insert(index, level)
+        return level
+
+    def _rest(self, consumer: Consumer) -> None:
+        """It has left its ring."""
+        consumer.active = False
+        self.active_count -= 1
 
     def next(self) -> Consumer | None:
-        """Whose turn it is, of those with credit; it stays in the ring, at the end."""
-        ring = self.ring
-        while ring:
-            consumer = ring[0]
-            if consumer.has_credit():
-                if len(ring) > 1:
-                    ring.rotate(-1)
-                return consumer
-            ring.popleft()
-            consumer.active = False
+        """Whose turn it is, of those with credit and the highest priority; it stays in its ring, at the end."""
+        levels = self.levels
+        while levels:
+            ring = levels[0].ring
+            while ring:
+                consumer = ring[0]
+                if consumer.has_credit():
+                    if len(ring) > 1:
+                        ring.rotate(-1)
+                    return consumer
+                ring.popleft()
+                self._rest(consumer)
+            if len(levels) == 1:  # kept, for credit comes back
+                break
+            levels.pop(0)
         return None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from amqpd.broker import tables
-from amqpd.broker.fields import Table
+from amqpd.broker.fields import Field, Table
 
 HEADERS: Final = 0x2000
 DELIVERY_MODE: Final = 0x1000
@@ -69,6 +69,11 @@ def with_headers(content: bytes, headers: Table, **others: str | None) -> bytes:
 def with_property(content: bytes, name: str, text: str | None) -> bytes:
     """The same content with another short string, None for without."""
     return _rewrite(content, {PROPERTY_FLAGS[name]: _shortstr(text)})
+
+
+def with_delivery_count(content: bytes, count: int) -> bytes:
+    """The same content with the header that says how often it came back (RabbitMQ: x-delivery-count)."""
+    return with_headers(content, {**read_headers(content), "x-delivery-count": Field("l", count)})
 
 
 def _shortstr(text: str | None) -> bytes | None:

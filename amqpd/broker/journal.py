@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amqpd import limits
-from amqpd.broker.ports import Op, Store, Waiter
+from amqpd.broker.ports import Fetcher, Op, Store, Waiter
 
 if TYPE_CHECKING:
     from amqpd.broker.queues.base import Queue
@@ -32,7 +32,7 @@ class Journal:
         self.sealed_queues: list[Queue] = []  # to be told when that batch is durable
         self.waiters: list[Waiter] = []
         self.fetch_number = 0
-        self.fetching: dict[int, Queue] = {}  # by number: who waits for values
+        self.fetching: dict[int, Fetcher] = {}  # by number: who waits for values
 
     def put(self, table: int, key: bytes, value: bytes) -> int:
         """Add to the open batch; the ticket to wait for."""
@@ -43,10 +43,10 @@ class Journal:
         self.ops.append((table, key, None))
         return self.ticket
 
-    def fetch(self, queue: Queue, wanted: list[tuple[int, bytes]]) -> int:
-        """Have the durable values at (table, key) read; ``queue.on_fetched`` gets them with the number returned."""
+    def fetch(self, fetcher: Fetcher, wanted: list[tuple[int, bytes]]) -> int:
+        """Have the durable values at (table, key) read; ``fetcher.on_fetched`` gets them with the number returned."""
         self.fetch_number += 1
-        self.fetching[self.fetch_number] = queue
+        self.fetching[self.fetch_number] = fetcher
         self.store.fetch(self.fetch_number, wanted)
         return self.fetch_number
 

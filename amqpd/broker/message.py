@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i64, mypyc_attr
 
 if TYPE_CHECKING:
     from amqpd.broker.consumers import Consumer
@@ -25,9 +25,9 @@ class Message:
     ``content``: content header frame and body frames, as received on channel number ``channel``.
     ``address``: exchange and routing key as two short strings, then a frame-end octet: the tail of deliver and get-ok.
     ``position``: the queue's own ever-growing number, kept for life. ``stored``: belongs on disk (persistent, in a
-    durable
-    queue). ``settled``: acked, rejected or purged. ``segment``: where it is on disk, once its batch was sealed.
-    ``consumer``: who has it unacked.
+    durable queue). ``settled``: acked, rejected or purged. ``segment``: where it is on disk, once its batch was sealed.
+    ``consumer``: who has it unacked. ``expires_at``: milliseconds since 1970, 0 for never. ``priority``: 0 to 255.
+    ``returns``: how often it came back, where the queue counts that.
     """
 
     __slots__ = (
@@ -35,9 +35,12 @@ class Message:
         "channel",
         "consumer",
         "content",
+        "expires_at",
         "position",
+        "priority",
         "queue",
         "redelivered",
+        "returns",
         "segment",
         "settled",
         "stored",
@@ -50,6 +53,9 @@ class Message:
         self.queue = queue
         self.stored = stored
         self.position = 0
+        self.expires_at: i64 = 0
+        self.priority = 0
+        self.returns = 0
         self.redelivered = False
         self.settled = False
         self.segment: Segment | None = None

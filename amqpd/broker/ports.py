@@ -15,6 +15,7 @@ from mypy_extensions import mypyc_attr
 if TYPE_CHECKING:
     from amqpd.broker.consumers import Consumer
     from amqpd.broker.message import Message
+    from amqpd.broker.queues.base import Queue
 
 # The tables of a store. Order is part of the schema: records.SCHEMA_VERSION changes with it.
 META: Final = 0  # schema version and the like
@@ -53,6 +54,15 @@ TABLE: Final = 15  # the table without what is added to it
 NEXT: Final = -1  # as a ticket to wait for: whatever the store has to tell next
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Fetcher:
+    """Something that asks for values of the store."""
+
+    @abstractmethod
+    def on_fetched(self, number: int, values: list[bytes | None]) -> None:
+        """What it asked ``Journal.fetch`` for, by the number that it got then."""
+
+
 class Waiter:
     """Something that waits for tickets."""
 
@@ -73,8 +83,33 @@ class Outlet(Waiter):
         """Send ``message`` to ``consumer``; the outlet's ledger owns it from here unless the consumer is no-ack."""
 
     @abstractmethod
+    def answer(self, address: bytes, content: bytes, channel: int) -> None:
+        """Send an answer to whoever asked here (RabbitMQ: direct reply-to); ``content`` is as on ``channel``."""
+
+    @abstractmethod
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
         """The queue of ``consumer`` is gone."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Home:
+    """What a queue asks of its virtual host."""
+
+    @abstractmethod
+    def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
+        """Publish a dead message of ``queue`` to its dead letter exchange."""
+
+    @abstractmethod
+    def expire_queue(self, queue: Queue) -> None:
+        """Delete a queue that nobody used for too long."""
+
+    @abstractmethod
+    def take_number(self) -> int:
+        """A number in the store that nothing had before."""
+
+    @abstractmethod
+    def save_queue(self, queue: Queue) -> None:
+        """What is stored of ``queue`` beside its messages has changed."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -122,6 +157,10 @@ class Store:
     @abstractmethod
     def keys(self, table: int, prefix: bytes) -> Iterator[bytes]:
         """Keys that begin with ``prefix``, in order. Touches no value."""
+
+    @abstractmethod
+    def range(self, table: int, first: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """The first ``limit`` keys from ``first`` on that are durable, in order, and the sizes of their values."""
 
     @abstractmethod
     def close(self) -> None:

@@ -23,12 +23,17 @@ DELIVERY_MODE_MASK: Final = 0xFF
 HAS_USER_ID: Final = 0x100
 HAS_HEADERS: Final = 0x200
 BAD_MODE: Final = 0x400  # a delivery mode other than 1 and 2 was given
+HAS_EXPIRATION: Final = 0x800
+HAS_REPLY_TO: Final = 0x1000
+PRIORITY_SHIFT: Final = 16  # the priority, 0 when there is none, in the eight bits from here on
 
 _CONTENT_TYPE: Final = 0x8000
 _CONTENT_ENCODING: Final = 0x4000
 _HEADERS: Final = 0x2000
 _DELIVERY_MODE: Final = 0x1000
 _PRIORITY: Final = 0x0800
+_REPLY_TO: Final = 0x0200
+_EXPIRATION: Final = 0x0100
 _TIMESTAMP: Final = 0x0040
 _USER_ID: Final = 0x0010
 _CONTINUED: Final = 0x0001
@@ -61,6 +66,9 @@ def read_facts(data: bytes, start: i64, end: i64) -> i64:
             facts |= BAD_MODE
         p += 1
     if flags & _PRIORITY:
+        if p >= end:
+            return MALFORMED
+        facts |= i64(data[p]) << PRIORITY_SHIFT
         p += 1
     bit: i64 = 0x0400
     while bit > 0x0002:
@@ -74,6 +82,10 @@ def read_facts(data: bytes, start: i64, end: i64) -> i64:
         bit >>= 1
     if flags & _USER_ID:
         facts |= HAS_USER_ID
+    if flags & _EXPIRATION:
+        facts |= HAS_EXPIRATION
+    if flags & _REPLY_TO:
+        facts |= HAS_REPLY_TO
     return facts if p == end else MALFORMED
 
 

@@ -4,17 +4,27 @@ Made where a key alone does not decide (headers, CC, hashes, delays), and for wh
 letters, delayed messages. A message that only its key routes never becomes one.
 """
 
+from __future__ import annotations
+
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from amqpd.broker import contents, tables
-from amqpd.broker.fields import Table
+from amqpd.broker.fields import TYPE_NAMES, Table
+from amqpd.errors import PreconditionFailed
+
+if TYPE_CHECKING:
+    from amqpd.broker.exchanges.base import Exchange
 
 CARBON_COPIES = ("CC", "BCC")
 
 
 class Publication:
     """``content``: content frames as on channel number ``channel``. ``exchange`` and ``routing_key``: where it was
-    published, as consumers are told. ``kept``: an exchange took it instead of routing it on."""
+    published, as consumers are told. ``kept``: an exchange took it instead of routing it on. ``ticket``: what its
+    confirm has to wait for, beside its queues. ``passed``: exchanges that have not seen it before. ``refused``: by a
+    queue that was full.
+    """
 
     def __init__(self, exchange: str, routing_key: str, content: bytes, channel: int, *, persistent: bool) -> None:
         self.exchange = exchange
@@ -23,6 +33,14 @@ class Publication:
         self.channel = channel
         self.persistent = persistent
         self.kept = False
+        self.refused = False
+        self.ticket = 0
+        self.passed: list[Exchange] = []
+
+    def on_enqueued(self) -> None:
+        """It is in a queue, or kept: from now on others with its id are duplicates."""
+        for exchange in self.passed:
+            exchange.note(self)
 
     @cached_property
     def headers(self) -> Table:
@@ -34,14 +52,36 @@ class Publication:
         """Exchange and routing key as a delivery has them, and a frame end (``Message.address``)."""
         return tables.write_shortstr(self.exchange) + tables.write_shortstr(self.routing_key) + b"\xce"
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """All routing keys: its own, then those of the headers CC and BCC (RabbitMQ: sender-selected distribution)."""
         return [self.routing_key, *copies(self.headers)]
 
+    @property
+    def ttl_ms(self) -> int:
+        """Its own time to live, -1 for none; it was checked when it came."""
+        text = self.find("expiration")
+        return -1 if text is None else int(text)
+
     def find(self, name: str) -> str | None:
         """A property other than the headers as text, by the name ``contents.PROPERTY_FLAGS`` has."""
         return contents.find_property(self.content, name)
+
+
+def received(exchange: str, routing_key: str, content: bytes, channel: int, *, persistent: bool) -> Publication:
+    """A message from a client: who gets a blind copy is not told. Raises PreconditionFailed for CC of a wrong type."""
+    message = Publication(exchange, routing_key, content, channel, persistent=persistent)
+    for name in CARBON_COPIES:
+        field = message.headers.get(name)
+        if field is not None and field.kind != "A":
+            kind = TYPE_NAMES[field.kind]
+            raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{kind}}}')
+    if "BCC" not in message.headers:
+        return message
+    headers = {name: field for name, field in message.headers.items() if name != "BCC"}
+    seen = Publication(exchange, routing_key, contents.with_headers(content, headers), channel, persistent=persistent)
+    seen.keys = message.keys
+    return seen
 
 
 def copies(headers: Table) -> list[str]:

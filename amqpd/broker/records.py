@@ -4,17 +4,21 @@ Values are JSON behind a CRC-32 of key and value, so that a person can read them
 passes for a name; keys are digests of the names. Messages are not here (``queues/segments.py``).
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.fields import Field, Table
 from amqpd.broker.queues.base import Queue
+
+if TYPE_CHECKING:
+    from amqpd.broker.exchanges.base import Exchange
 
 SCHEMA_VERSION: Final = 3  # 2 had fewer tables
 SCHEMA_KEY: Final = b"schema"
@@ -113,31 +117,31 @@ def row(key: bytes, fact: object) -> tuple[bytes, bytes]:
 
 def exchange_row(vhost: str, exchange: Exchange) -> tuple[bytes, bytes]:
     """All of an exchange but its bindings: key and value."""
-    return row(
-        name_key(vhost, exchange.name),
-        {
-            "vhost": vhost,
-            "name": exchange.name,
-            "type": exchange.type_name,
-            "auto_delete": exchange.auto_delete,
-            "internal": exchange.internal,
-            "arguments": table_to_json(exchange.arguments),
-        },
-    )
+    fact: dict[str, Any] = {
+        "vhost": vhost,
+        "name": exchange.name,
+        "type": exchange.type_name,
+        "auto_delete": exchange.auto_delete,
+        "internal": exchange.internal,
+        "arguments": table_to_json(exchange.arguments),
+    }
+    if exchange.number:
+        fact["number"] = exchange.number
+    return row(name_key(vhost, exchange.name), fact)
 
 
 def queue_row(vhost: str, queue: Queue) -> tuple[bytes, bytes]:
     """All of a queue but its messages and bindings: key and value."""
-    return row(
-        name_key(vhost, queue.name),
-        {
-            "vhost": vhost,
-            "name": queue.name,
-            "id": queue.queue_id,
-            "auto_delete": queue.auto_delete,
-            "arguments": table_to_json(queue.arguments),
-        },
-    )
+    fact: dict[str, Any] = {
+        "vhost": vhost,
+        "name": queue.name,
+        "id": queue.queue_id,
+        "auto_delete": queue.auto_delete,
+        "arguments": table_to_json(queue.arguments),
+    }
+    if parts := queue.part_numbers():
+        fact["parts"] = {str(priority): number for priority, number in parts.items()}
+    return row(name_key(vhost, queue.name), fact)
 
 
 def binding_row(vhost: str, binding: Binding) -> tuple[bytes, bytes]:

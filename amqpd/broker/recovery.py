@@ -8,8 +8,20 @@ from typing import Any
 
 from amqpd.broker import records
 from amqpd.broker.bindings import Binding
-from amqpd.broker.broker import Broker
-from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES, Store
+from amqpd.broker.broker import VHOST, Broker
+from amqpd.broker.ports import (
+    ACKS,
+    BINDINGS,
+    ENTITIES,
+    EXCHANGES,
+    META,
+    QUARANTINE,
+    QUEUES,
+    SEGMENTS,
+    STATES,
+    TABLES,
+    Store,
+)
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.segments import (
     CorruptSegment,
@@ -19,7 +31,7 @@ from amqpd.broker.queues.segments import (
     own_key,
     queue_key,
     read_acks_key,
-    read_segment_key,
+    segment_of,
 )
 from amqpd.broker.vhost import VirtualHost
 
@@ -55,6 +67,8 @@ def restore(broker: Broker) -> None:
     store = broker.journal.store
     if not check_schema(store):
         broker.journal.put(META, *records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION))
+        for vhost in broker.vhosts.values():
+            broker.save_vhost(vhost)
         return
     _Recovery(broker, store).run()
 
@@ -78,10 +92,12 @@ class _Recovery:
         self._read_marks()
         self._read_acks()
         self._read_segments()
+        self._restore_entities()
         for fact in self._facts(EXCHANGES):
             self._restore_exchange(fact)
         queues = self._facts(QUEUES)
-        self.has_lost_marks |= not self.marks.keys() <= {fact["id"] for fact in queues}
+        numbers = {number for fact in queues for number in (fact["id"], *fact.get("parts", {}).values())}
+        self.has_lost_marks |= not self.marks.keys() <= numbers
         for fact in queues:
             self._restore_queue(fact)
         self._report_orphans()
@@ -153,37 +169,54 @@ class _Recovery:
         numbers = self.broker.queue_numbers
         numbers.next = max(numbers.next, queue_id + 1)
 
-    # -- topology --
+    # -- entities and topology --
+
+    def _restore_entities(self) -> None:
+        facts = self._facts(ENTITIES)
+        self.broker.restore_vhosts([fact for fact in facts if fact["kind"] == VHOST])
+        registries = (self.broker.policies, self.broker.parameters)
+        by_kind = {kind: registry for registry in registries for kind in registry.KINDS}
+        for fact in facts:
+            if fact["kind"] in by_kind:
+                by_kind[fact["kind"]].restore(fact)
 
     def _restore_exchange(self, fact: Any) -> None:
         vhost = _vhost(self.broker, fact["vhost"])
         exchange_type = vhost.check_exchange_type(fact["type"])
-        vhost.exchanges[fact["name"]] = exchange_type(
+        exchange = exchange_type(
             fact["name"],
             durable=True,
             auto_delete=fact["auto_delete"],
             internal=fact["internal"],
             arguments=records.table_from_json(fact["arguments"]),
         )
+        vhost.exchanges[exchange.name] = exchange
+        exchange.number = fact.get("number", 0)
+        if exchange.number:
+            self._taken(exchange.number)
+        exchange.start(vhost)
 
     def _restore_queue(self, fact: Any) -> None:
         vhost = _vhost(self.broker, fact["vhost"])
-        queue_id: int = fact["id"]
-        queue = ClassicQueue(
-            fact["name"],
-            queue_id,
-            self.broker.turn,
-            records.table_from_json(fact["arguments"]),
-            durable=True,
-            auto_delete=fact["auto_delete"],
-            owner=None,
-            window_bytes=self.broker.queue_window_bytes,
+        arguments = records.table_from_json(fact["arguments"])
+        queue = vhost.make_queue(
+            fact["name"], fact["id"], arguments, durable=True, auto_delete=fact["auto_delete"], owner=None
         )
-        segments = self._settled_segments(queue)
-        last_key = self.last_keys.get(queue_id, 0)
-        queue.restore(segments, self._mark(queue_id, last_key), last_key)
+        if isinstance(queue, ClassicQueue):
+            self._restore_messages(queue)
+        else:
+            parts = {0: queue.queue_id, **{int(priority): number for priority, number in fact.get("parts", {}).items()}}
+            for priority, number in parts.items():
+                self._restore_messages(queue.add_part(priority, number))
+            queue.count()
         vhost.queues[queue.name] = queue
-        self._taken(queue_id)
+        self._taken(queue.queue_id)
+
+    def _restore_messages(self, queue: ClassicQueue) -> None:
+        segments = self._settled_segments(queue)
+        last_key = self.last_keys.get(queue.queue_id, 0)
+        queue.restore(segments, self._mark(queue.queue_id, last_key), last_key)
+        self._taken(queue.queue_id)
 
     def _mark(self, queue_id: int, last_key: int) -> int:
         """Up to where messages may have been delivered: everywhere, when a mark was lost that may have been its."""
@@ -205,11 +238,11 @@ class _Recovery:
         damaged: list[bytes] = []
         for key in self.store.keys(SEGMENTS, b""):
             try:
-                queue_id, first, last, count, size = read_segment_key(key)
+                queue_id, segment = segment_of(key)
             except CorruptSegment:
                 damaged.append(key)
                 continue
-            self._add_segment(queue_id, Segment(first, last, count, size, 0, False))
+            self._add_segment(queue_id, segment)
         for key in damaged:
             self._restore_damaged_key(key)
 
@@ -228,12 +261,13 @@ class _Recovery:
             self._quarantine(SEGMENTS, key, value or b"")
             return
         assert value is not None
-        queue_id, first, last, count, size = read_segment_key(true_key)
+        queue_id, segment = segment_of(true_key)
         self.journal.delete(SEGMENTS, key)
-        ticket = self.journal.put(SEGMENTS, true_key, value)
-        self._add_segment(queue_id, Segment(first, last, count, size, ticket, False))
+        segment.ticket = self.journal.put(SEGMENTS, true_key, value)
+        self._add_segment(queue_id, segment)
         self.segments[queue_id].sort(key=_first)
-        logger.warning("segment %d-%d of queue %d: its damaged key was repaired", first, last, queue_id)
+        words = "segment %d-%d of queue %d: its damaged key was repaired"
+        logger.warning(words, segment.first, segment.last, queue_id)
 
     def _note_key(self, queue_id: int, position: int) -> None:
         self.last_keys[queue_id] = max(self.last_keys.get(queue_id, 0), position)
@@ -296,7 +330,7 @@ class _Recovery:
 
 
 def _vhost(broker: Broker, name: str) -> VirtualHost:
-    return broker.find_vhost(name) or broker.add_vhost(name)
+    return broker.find_vhost(name) or broker.make_vhost(name)
 
 
 def _first(segment: Segment) -> int:

@@ -5,22 +5,46 @@ are not redelivered).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
 
 if TYPE_CHECKING:
     from amqpd.broker.message import Message
+    from amqpd.broker.ports import Outlet
+    from amqpd.broker.publication import Publication
     from amqpd.broker.queues.base import Queue
+
+# What a delivery was settled with.
+ACK: Final = 0
+REQUEUE: Final = 1
+REJECT: Final = 2
 
 
 class HeldPublish:
-    """A publish that waits for tx.commit, routed when it came."""
+    """A publish that waits for tx.commit. ``queues``: where it goes, unless ``message`` has to be asked then.
+    ``asker``: who waits for it as an answer.
+    """
 
-    def __init__(self, queues: list[Queue], content: bytes, address: bytes, mandatory: bool, persistent: bool) -> None:
+    def __init__(
+        self,
+        queues: list[Queue],
+        message: Publication | None,
+        asker: Outlet | None,
+        content: bytes,
+        address: bytes,
+        mandatory: bool,
+        facts: i64,
+        ttl_ms: i64,
+    ) -> None:
         self.queues = queues
+        self.message = message
+        self.asker = asker
         self.content = content
         self.address = address
         self.mandatory = mandatory
-        self.persistent = persistent
+        self.facts = facts
+        self.ttl_ms = ttl_ms
 
 
 class Transaction:
@@ -28,4 +52,4 @@ class Transaction:
 
     def __init__(self) -> None:
         self.publishes: list[HeldPublish] = []
-        self.settled: list[tuple[int, Message, bool]] = []  # (delivery tag, message, to be requeued)
+        self.settled: list[tuple[int, Message, int]] = []  # (delivery tag, message, what it was settled with)

@@ -5,19 +5,27 @@ Knows nothing of frames or disks: durable changes go to the journal as operation
 which ticket holds it. Rules: AMQP 0-9-1, classes exchange and queue; texts: RabbitMQ's.
 """
 
+from collections.abc import Sequence
+
+from amqpd.broker import arguments as queue_arguments
 from amqpd.broker import equivalence, records
+from amqpd.broker.arguments import QueueSettings
 from amqpd.broker.bindings import Binding, Bindings
 from amqpd.broker.consumers import Consumer
+from amqpd.broker.dead_letter import dead_publication, ends_cycle
 from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.exchanges.registry import find_exchange_type
-from amqpd.broker.fields import TYPE_NAMES, Table
+from amqpd.broker.fields import Table, longstr
 from amqpd.broker.ids import Ids, QueueNumbers
+from amqpd.broker.message import Message
 from amqpd.broker.owner import Owner
-from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE
+from amqpd.broker.policies import EXCHANGE, OPERATOR_POLICY, POLICY, Policies
+from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE, Home, Outlet
 from amqpd.broker.publication import Publication
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
-from amqpd.broker.routing import needs_message, route
+from amqpd.broker.queues.priority import PriorityQueue
+from amqpd.broker.routing import needs_message, route_keys
 from amqpd.broker.turn import Turn
 from amqpd.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed, ResourceLocked
 
@@ -30,13 +38,30 @@ PREDECLARED = (
     ("amq.match", "headers", False),
     ("amq.rabbitmq.trace", "topic", True),
 )
+PREDECLARED_NAMES = frozenset(name for name, _, _ in PREDECLARED)
 
 
-class VirtualHost:
+class VirtualHost(Home):
     """``version`` grows with every change that may alter a routing decision: whoever remembers one compares it."""
 
-    def __init__(self, name: str, turn: Turn, ids: Ids, numbers: QueueNumbers, queue_window_bytes: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        turn: Turn,
+        ids: Ids,
+        numbers: QueueNumbers,
+        queue_window_bytes: int,
+        policies: Policies,
+        *,
+        description: str = "",
+        tags: Sequence[str] = (),
+        default_queue_type: str = "",
+    ) -> None:
         self.name = name
+        self.description = description
+        self.tags = tuple(tags)
+        self.default_queue_type = default_queue_type
+        self.policies = policies
         self.turn = turn
         self.journal = turn.journal
         self.ids = ids
@@ -46,6 +71,7 @@ class VirtualHost:
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.bindings = Bindings()
+        self.askers: dict[str, Outlet] = {}  # by the name under which each waits for answers (direct reply-to)
         self.exchange_tickets: dict[str, int] = {}  # of durable exchanges: the ticket that holds the declaration
         for exchange_name, type_name, internal in PREDECLARED:
             exchange_type = find_exchange_type(type_name)
@@ -83,12 +109,12 @@ class VirtualHost:
             raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
         alternate = arguments.get("alternate-exchange")
         if alternate is not None and alternate.kind != "S":
-            raise PreconditionFailed(
-                f"invalid type '{TYPE_NAMES[alternate.kind]}' for arg 'alternate-exchange' "
-                f"in exchange '{name}' in vhost '{self.name}'"
-            )
+            raise queue_arguments.wrong_type(alternate, "alternate-exchange", f"exchange '{name}'", self.name)
+        exchange_type.check_arguments(arguments)
         exchange = exchange_type(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
         self.exchanges[name] = exchange
+        self._apply_policy(exchange)
+        exchange.start(self)
         self.version += 1
         if not durable:
             return 0
@@ -105,14 +131,16 @@ class VirtualHost:
             return self.journal.newest()  # somebody's deletion may be on its way to the disk
         if if_unused and self.bindings.has_source(name):
             raise PreconditionFailed(f"exchange '{name}' in vhost '{self.name}' in use")
-        return self._remove_exchange(exchange)
+        return self.remove_exchange(exchange)
 
-    def _remove_exchange(self, exchange: Exchange) -> int:
+    def remove_exchange(self, exchange: Exchange) -> int:
+        """Delete without a question; the ticket."""
         del self.exchanges[exchange.name]
+        exchange.on_deleted()
         self.exchange_tickets.pop(exchange.name, None)
         self.version += 1
         ticket = 0
-        if exchange.durable:
+        if exchange.durable and exchange.name not in PREDECLARED_NAMES:
             ticket = self.journal.delete(THERE | EXCHANGES, records.name_key(self.name, exchange.name))
         for binding in self.bindings.from_source(exchange.name):
             self._forget_binding(binding, exchange)
@@ -129,6 +157,7 @@ class VirtualHost:
             return self.journal.newest() if self._is_durable(binding) else 0
         source.add(binding)
         self.version += 1
+        source.on_bound(binding)
         if not self._is_durable(binding):
             return 0
         return self.journal.put(BINDINGS, *records.binding_row(self.name, binding))
@@ -175,7 +204,7 @@ class VirtualHost:
     def _auto_delete_exchange(self, exchange: Exchange) -> None:
         """An auto-delete exchange goes with the last binding that it is the source of."""
         if exchange.auto_delete and not self.bindings.has_source(exchange.name) and exchange.name in self.exchanges:
-            self._remove_exchange(exchange)
+            self.remove_exchange(exchange)
 
     # -- queues --
 
@@ -209,28 +238,57 @@ class VirtualHost:
             if exclusive != (current.owner is not None):
                 raise self._locked(current)
             return current
-        if name == "":
-            name = "amq.gen-" + self.ids.unique()
-        elif name.startswith("amq."):
-            raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
-        queue = ClassicQueue(
-            name,
-            self.numbers.take(),
-            self.turn,
+        if self.default_queue_type and "x-queue-type" not in arguments and durable and not (exclusive or auto_delete):
+            arguments = {**arguments, "x-queue-type": longstr(self.default_queue_type)}
+        queue_arguments.check_queue(
+            self.name, name, arguments, durable=durable, exclusive=exclusive, auto_delete=auto_delete
+        )
+        queue = self.make_queue(
+            name or "amq.gen-" + self.ids.unique(),
+            self.take_number(),
             arguments,
             durable=durable,
             auto_delete=auto_delete,
             owner=owner if exclusive else None,
-            window_bytes=self.queue_window_bytes,
         )
-        self.queues[name] = queue
+        self.queues[queue.name] = queue
         self.version += 1
         if exclusive:
-            owner.queues[name] = queue
+            owner.queues[queue.name] = queue
         if queue.on_disk:
             self.journal.put(META, *records.row(records.NEXT_QUEUE_KEY, self.numbers.next))
             queue.created = self.journal.put(QUEUES, *records.queue_row(self.name, queue))
         return queue
+
+    def make_queue(
+        self, name: str, number: int, arguments: Table, *, durable: bool, auto_delete: bool, owner: Owner | None
+    ) -> ClassicQueue | PriorityQueue:
+        """A queue of the kind that its arguments ask for, not yet one of this virtual host's."""
+        settings = self._settings(name, arguments)
+        kind = PriorityQueue if settings.max_priority else ClassicQueue
+        return kind(
+            name,
+            number,
+            self.turn,
+            arguments,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=owner,
+            settings=settings,
+            home=self,
+            window_bytes=self.queue_window_bytes,
+        )
+
+    def take_number(self) -> int:
+        return self.numbers.take()
+
+    def save_queue(self, queue: Queue) -> None:
+        if queue.on_disk:
+            self.journal.put(META, *records.row(records.NEXT_QUEUE_KEY, self.numbers.next))
+            self.journal.put(QUEUES, *records.queue_row(self.name, queue))
+
+    def expire_queue(self, queue: Queue) -> None:
+        self.remove_queue(queue)
 
     def delete_queue(self, name: str, owner: Owner, *, if_unused: bool, if_empty: bool) -> tuple[int, int]:
         """Delete it with its messages and bindings: (ready messages dropped, ticket). One that is not there is fine."""
@@ -266,7 +324,8 @@ class VirtualHost:
         """Raises AccessRefused when an exclusive consumer and another one would meet."""
         queue = consumer.queue
         others = queue.consumers.all
-        if others and (consumer.exclusive or others[0].exclusive):
+        is_single = queue.consumers.single_active
+        if (others and (consumer.exclusive or others[0].exclusive)) or (consumer.exclusive and is_single):
             raise AccessRefused(f"queue '{queue.name}' in vhost '{self.name}' in exclusive use")
         queue.add_consumer(consumer)
 
@@ -275,17 +334,81 @@ class VirtualHost:
         queue = consumer.queue
         if consumer.cancelled:
             return
-        queue.consumers.remove(consumer)
+        queue.remove_consumer(consumer)
         if queue.auto_delete and not queue.consumers.all and not queue.deleted:
             self.remove_queue(queue)
+
+    # -- policies --
+
+    def apply_policies(self) -> None:
+        """A policy has changed: each queue and exchange follows the one that applies to it now."""
+        for queue in self.queues.values():
+            settings = self._settings(queue.name, queue.arguments)
+            if settings != queue.settings:
+                queue.apply(settings)
+        for exchange in self.exchanges.values():
+            self._apply_policy(exchange)
+        self.version += 1
+
+    def _settings(self, name: str, arguments: Table) -> QueueSettings:
+        kind = queue_arguments.queue_type(arguments)
+        policy = self.policies.match(POLICY, self.name, kind, name)
+        operator_policy = self.policies.match(OPERATOR_POLICY, self.name, kind, name)
+        return queue_arguments.effective(
+            arguments,
+            policy.definition if policy else {},
+            operator_policy.definition if operator_policy else {},
+        )
+
+    def _apply_policy(self, exchange: Exchange) -> None:
+        policy = self.policies.match(POLICY, self.name, EXCHANGE, exchange.name)
+        exchange.policy = dict(policy.definition) if policy else {}
 
     # -- routing --
 
     def route(self, exchange: Exchange, routing_key: str, message: Publication | None) -> list[Queue]:
         """The queues that a message reaches, each once."""
         queues = self.queues
-        return [queues[name] for name in route(self.exchanges, queues, exchange, routing_key, message)]
+        keys = [routing_key] if message is None else message.keys
+        return [queues[name] for name in route_keys(self.exchanges, queues, exchange, keys, message)]
 
     def needs_message(self, exchange: Exchange) -> bool:
         """Whether ``route`` needs the message itself, and so may not be remembered by key."""
         return needs_message(self.exchanges, exchange)
+
+    # -- what the broker itself publishes --
+
+    def publish(self, message: Publication, exchange: Exchange) -> int:
+        """Route a message and enqueue it; the ticket that holds it."""
+        return self.enqueue(message, self.route(exchange, message.routing_key, message))
+
+    def enqueue(self, message: Publication, queues: list[Queue]) -> int:
+        """Put a message into each of these queues that takes it; the ticket that holds it, 0 when it needs no disk."""
+        ticket = message.ticket
+        is_taken = message.kept
+        priority = int(message.find("priority") or 0)
+        for queue in queues:
+            stored = message.persistent and queue.on_disk
+            entry = Message(message.content, message.address, message.channel, queue, stored)
+            if queue.refuses(message.content):
+                message.refused = True
+                queue.refuse(entry)
+                continue
+            is_taken = True
+            entry.priority = priority
+            queue.expire_after(entry, message.ttl_ms)
+            queue.enqueue(entry)
+            if stored:
+                ticket = self.journal.ticket
+        if is_taken:
+            message.on_enqueued()
+        return ticket
+
+    def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
+        name, key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key
+        exchange = None if name is None else self.exchanges.get(name)
+        if name is None or exchange is None:
+            return
+        dead = dead_publication(message, queue.name, reason, name, key, self.turn.now_ms // 1000)
+        queues = self.route(exchange, dead.routing_key, dead)
+        self.enqueue(dead, [each for each in queues if not ends_cycle(each.name, dead, reason)])

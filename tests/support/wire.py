@@ -14,6 +14,7 @@ from amqpd.broker.message import Message
 from amqpd.broker.ports import Op, Store
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
+from amqpd.broker.queues.priority import PriorityQueue
 from amqpd.protocols.adapter import Stage
 from amqpd.protocols.amqp091.connection import Connection
 from amqpd.protocols.amqp091.handshake import Tuning
@@ -397,6 +398,17 @@ def check_broker(broker: Broker) -> None:
 
 
 def check_queue(queue: Queue) -> None:
+    ring = [consumer for level in queue.consumers.levels for consumer in level.ring]
+    for consumer in queue.consumers.all:
+        assert consumer.unacked >= 0
+        assert not consumer.cancelled
+        assert not consumer.active or consumer in ring
+    assert len(ring) == queue.consumers.active_count == sum(consumer.active for consumer in queue.consumers.all)
+    if isinstance(queue, PriorityQueue):
+        assert queue.ready_count == sum(part.ready_count for part in queue.parts.values())
+        for part in queue.parts.values():
+            check_queue(part)
+        return
     assert isinstance(queue, ClassicQueue)
     paged = check_backlog(queue)
     held = len(queue.ready) + len(queue.returned) + paged + len(queue.tail)
@@ -410,11 +422,6 @@ def check_queue(queue: Queue) -> None:
     fresh = [message.position for message in queue.fresh]
     assert len(fresh) == len(set(fresh)), f"{queue.name}: to be stored twice: {fresh}"
     assert not (queue.tail or paged) or queue.paging
-    for consumer in queue.consumers.all:
-        assert consumer.unacked >= 0
-        assert not consumer.cancelled
-        assert not consumer.active or consumer in queue.consumers.ring
-    assert len(queue.consumers.ring) == sum(consumer.active for consumer in queue.consumers.all)
 
 
 def check_backlog(queue: ClassicQueue) -> int:

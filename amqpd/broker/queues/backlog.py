@@ -45,6 +45,7 @@ class Backlog:
         self.read_bytes = read_bytes
         self.segments: dict[int, Segment] = {}  # by first position
         self.changed: list[Segment] = []  # with acks for the open batch
+        self.priority = 0  # of all messages here (priority.py)
         self.has_scratch = False  # transient messages were paged out
         self.away: deque[Run] = deque()
         self.coming: list[Run] = []
@@ -128,6 +129,16 @@ class Backlog:
         """Whether all ready messages are in memory."""
         return not (self.here or self.coming or self.away)
 
+    def estimate_bytes(self) -> int:
+        """Of the bodies of the ready messages that are not in memory, from what their segments take."""
+        size = 0
+        for runs in (list(self.here), self.coming, list(self.away)):
+            for run in runs:
+                segment = run.segment.current()
+                overhead = segment.count * limits.RECORD_ESTIMATE_BYTES
+                size += max(segment.size - overhead, 0) * run.count // segment.count
+        return size
+
     def add_run(self, run: Run) -> None:
         """Ready messages behind all others that are now on disk only."""
         self.away.append(run)
@@ -199,11 +210,13 @@ class Backlog:
         mark = self.queue.recovered_mark
         index = bisect.bisect_left(records, run.first, key=_position)
         while len(messages) < run.count:
-            position, channel, address, content = records[index]
+            position, channel, expires_at, address, content = records[index]
             index += 1
             if not segment.is_settled(position):
-                message = Message(content, address, channel, self.queue, stored)
+                message = Message(content, address, channel, self.queue.front, stored)
                 message.position = position
+                message.priority = self.priority
+                message.expires_at = expires_at
                 message.segment = segment
                 message.redelivered = position <= mark
                 messages.append(message)

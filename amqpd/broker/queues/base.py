@@ -1,29 +1,45 @@
-"""What every kind of queue is (the seam ``x-queue-type``): a name, its properties, its consumers, and the verbs of a
-queue.
+"""What every kind of queue is (the seam ``x-queue-type``): a name, its properties, its consumers, and what happens to
+its messages: delivery, expiry, overflow, death.
+
+Where messages lie is the kinds' affair (``classic.py``, ``priority.py``). Rules: AMQP 0-9-1, class queue; RabbitMQ's
+pages on TTL, queue length limits, dead lettering, and quorum queues (delivery limit).
 """
 # HOT. Abstract base class: `enqueue`, `settle` and `pump` are called for every message, through the vtable.
+# Bench: tests/bench, scenarios A to E.   Twin: tests/properties/model.py, a queue as a plain list.
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from librt.strings import read_i64_be
+from mypy_extensions import i64
+
+from amqpd import limits
+from amqpd.broker.arguments import QUORUM, QueueSettings
 from amqpd.broker.consumers import Consumer, Consumers
 from amqpd.broker.fields import Table
 from amqpd.broker.message import Message
-from amqpd.broker.ports import Op
+from amqpd.broker.ports import Fetcher, Home, Op
+from amqpd.broker.timers import Deadline
 from amqpd.broker.turn import Turn
 
 if TYPE_CHECKING:
     from amqpd.broker.owner import Owner
 
+# Reasons for a death, as x-death has them.
+REJECTED: Final = "rejected"
+EXPIRED: Final = "expired"
+MAXLEN: Final = "maxlen"
+DELIVERY_LIMIT: Final = "delivery_limit"
 
-class Queue:
+
+class Queue(Fetcher):
     """A queue of one virtual host.
 
     ``queue_id`` is its number in the store, never used twice. ``owner``: the connection that it is exclusive to, None
-    for a
-    queue that is for all. ``created``: the ticket that holds its declaration, 0 when it needs no disk.
+    for a queue that is for all. ``created``: the ticket that holds its declaration, 0 when it needs no disk. ``front``:
+    the queue that messages and clients know; another one where this is a part of it (``priority.py``).
     """
 
     def __init__(
@@ -36,6 +52,9 @@ class Queue:
         durable: bool,
         auto_delete: bool,
         owner: Owner | None,
+        settings: QueueSettings,
+        home: Home | None,
+        front: Queue | None = None,
     ) -> None:
         self.name = name
         self.queue_id = queue_id
@@ -45,21 +64,71 @@ class Queue:
         self.durable = durable
         self.auto_delete = auto_delete
         self.owner = owner
+        self.home = home
+        self.front: Queue = self if front is None else front
         self.on_disk = durable and owner is None  # an exclusive queue ends with its connection, durable or not
         self.created = 0
-        self.consumers = Consumers()
+        self.consumers = Consumers(settings.single_active_consumer)
         self.dirty = False
         self.deleted = False
         self.enlisted = False
         self.recovered_mark = 0  # positions up to it may have been delivered by an earlier run of the broker
         self.ready_count = 0
         self.unacked_count = 0
+        self.ready_bytes: i64 = 0  # of the bodies of ready messages; counted only where max_bytes asks for it
+        self.is_held = False  # the head waits for its mark before it may be delivered
+        # What settings ask for; -1 where they do not.
+        self.settings = settings
+        self.ttl_ms: i64 = -1
+        self.max_length: i64 = -1
+        self.max_bytes: i64 = -1
+        self.is_bounded = False
+        self.rejects = False  # overflow: new messages are refused, instead of old ones dropped
+        self.counts_returns = False
+        self.is_expiring = False  # some messages may expire
+        self.expiry: _Expiry | None = None
+        self.disuse: _Disuse | None = None
+        self.apply(settings)
+
+    def part_numbers(self) -> dict[int, int]:
+        """By priority, the numbers in the store of parts that have one of their own."""
+        return {}
+
+    # -- settings --
+
+    def apply(self, settings: QueueSettings) -> None:
+        """Arguments or policies ask for this from now on; what is ready already counts at once."""
+        self.settings = settings
+        ttl_ms, max_length, max_bytes = settings.message_ttl_ms, settings.max_length, settings.max_length_bytes
+        self.ttl_ms = -1 if ttl_ms is None else ttl_ms
+        self.max_length = -1 if max_length is None else max_length
+        had_bytes = self.max_bytes >= 0
+        self.max_bytes = -1 if max_bytes is None else max_bytes
+        self.is_bounded = self.max_length >= 0 or self.max_bytes >= 0
+        self.rejects = self.is_bounded and settings.overflow != "drop-head"
+        self.counts_returns = settings.queue_type == QUORUM or settings.delivery_limit is not None
+        if self.max_bytes >= 0 and not had_bytes:
+            self.ready_bytes = self.count_bytes()
+        self.use()
+        self.mark_dirty()
+
+    def use(self) -> None:
+        """It was declared, got from, or lost a consumer: the time begins after which it expires (x-expires)."""
+        expires_ms = self.settings.expires_ms
+        if expires_ms is None:
+            if self.disuse is not None:
+                self.turn.timers.clear(self.disuse)
+            return
+        if self.disuse is None:
+            self.disuse = _Disuse(self)
+        self.turn.timers.set(self.disuse, self.turn.now_ms + expires_ms)
 
     def mark_dirty(self) -> None:
         """Have this queue pumped at the end of the turn."""
-        if not self.dirty:
-            self.dirty = True
-            self.turn.dirty.append(self)
+        front = self.front
+        if not front.dirty:
+            front.dirty = True
+            self.turn.dirty.append(front)
 
     def enlist(self) -> None:
         """Have this queue asked for what it adds to the open batch, and told when that is durable."""
@@ -67,8 +136,17 @@ class Queue:
             self.enlisted = True
             self.journal.enlist(self)
 
+    # -- consumers --
+
     def add_consumer(self, consumer: Consumer) -> None:
         self.consumers.add(consumer)
+        self.on_consumer()
+        self.mark_dirty()
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        self.consumers.remove(consumer)
+        if not self.consumers.all:
+            self.use()
         self.mark_dirty()
 
     def activate(self, consumer: Consumer) -> None:
@@ -77,33 +155,211 @@ class Queue:
             self.consumers.activate(consumer)
             self.mark_dirty()
 
+    # -- in --
+
+    def refuses(self, content: bytes) -> bool:
+        """Whether the queue is full for this message, and refuses new ones then (x-overflow)."""
+        if not self.rejects or self._has_room(content):
+            return False
+        if self.consumers.active_count:  # what they can take goes first
+            self.pump(self.ready_count)
+        return not self._has_room(content)
+
+    def _has_room(self, content: bytes) -> bool:
+        if 0 <= self.max_length <= self.ready_count:
+            return False
+        return self.max_bytes < 0 or self.ready_bytes + body_size(content) <= self.max_bytes
+
+    def refuse(self, message: Message) -> None:
+        """The queue ``refuses`` this message, which was never in it."""
+        if self.settings.overflow == "reject-publish-dlx" and self.settings.dead_letter_exchange is not None:
+            if self.home is not None:
+                self.home.dead_letter(self, message, MAXLEN)
+
+    def expire_after(self, message: Message, ttl_ms: i64) -> None:
+        """The message's own time to live, -1 for none, or the queue's if that is shorter."""
+        if ttl_ms < 0 or 0 <= self.ttl_ms < ttl_ms:
+            ttl_ms = self.ttl_ms
+        if ttl_ms >= 0:
+            message.expires_at = self.turn.now_ms + ttl_ms
+            self.is_expiring = True
+
+    # -- out --
+
+    def pump(self, budget: int) -> bool:
+        """Deliver ready messages to consumers with credit, ``budget`` at most. True when the budget ended it."""
+        self.prepare()
+        consumers = self.consumers
+        left = budget
+        self.is_held = False
+        while left > 0 and consumers.active_count:
+            message = self.head()
+            if message is None:
+                break
+            if message.expires_at and message.expires_at < self.turn.now_ms:
+                self._die(message, EXPIRED)
+                left -= 1
+                continue
+            if not self.may_deliver(message):
+                self.is_held = True
+                break
+            consumer = consumers.next()
+            if consumer is None:
+                break
+            self.take(message)
+            consumer.outlet.deliver(consumer, message)
+            if consumer.no_ack:
+                self.settle(message)
+            left -= 1
+        if self.is_held:
+            self._spare_head()
+        elif self.is_expiring or self.is_bounded:
+            left = self._drop(left)
+        self.read_ahead()
+        return left <= 0
+
+    def _spare_head(self) -> None:
+        """A consumer was there in time for the head, only its mark is not durable yet: it does not expire meanwhile."""
+        message = self.head()
+        if message is not None and message.expires_at and self.consumers.next() is not None:
+            message.expires_at = max(int(message.expires_at), self.turn.now_ms + limits.MARK_GRACE_MS)
+
+    def _drop(self, budget: int) -> int:
+        """Drop from the head what has expired and what is too much, ``budget`` at most; what is left of that."""
+        message = self.head()
+        while message is not None and budget > 0:
+            if self._is_over():
+                self._die(message, MAXLEN)
+            elif message.expires_at and message.expires_at <= self.turn.now_ms:
+                self._die(message, EXPIRED)
+            else:
+                break
+            budget -= 1
+            message = self.head()
+        if message is not None and message.expires_at:
+            self._expire_at(int(message.expires_at))
+        return budget
+
+    def _is_over(self) -> bool:
+        return 0 <= self.max_length < self.ready_count or 0 <= self.max_bytes < self.ready_bytes
+
+    def _expire_at(self, at_ms: int) -> None:
+        if self.expiry is None:
+            self.expiry = _Expiry(self)
+        self.turn.timers.set(self.expiry, at_ms)
+
+    def _die(self, message: Message, reason: str) -> None:
+        """Take the head out for good."""
+        self.take(message)
+        self.bury(message, reason)
+
+    def bury(self, message: Message, reason: str) -> None:
+        """A message that was taken out is dead: to the dead letter exchange with it, if there is one."""
+        if self.settings.dead_letter_exchange is not None and self.home is not None:
+            self.home.dead_letter(self, message, reason)
+        self.settle(message)
+
+    def catch_up(self) -> None:
+        """Have what this turn published expire, overflow and go to consumers now, for an answer that counts."""
+        if self.dirty and (self.is_expiring or self.is_bounded):
+            self.pump(self.ready_count)
+
+    def hold_ticket(self) -> int:
+        """The ticket to wait for before the head may be got; 0 when it may be now."""
+        self.catch_up()
+        return self.ticket_of_head()
+
+    def get(self) -> Message | None:
+        """Take the head out as one unacked message; None when there is no ready one. Ask ``hold_ticket`` before."""
+        message = self.head()
+        if message is not None:
+            self.take(message)
+        if self.settings.expires_ms is not None:
+            self.use()
+        return message
+
+    # -- back --
+
+    def requeue(self, messages: list[Message]) -> None:
+        """Put messages that were taken out back in their places, as redelivered."""
+        if self.deleted:
+            return
+        if self.counts_returns:
+            messages = self._count_returns(messages)
+        for message in messages:
+            message.redelivered = True
+            message.consumer = None
+            self.put_back(message)
+        self.mark_dirty()
+
+    def _count_returns(self, messages: list[Message]) -> list[Message]:
+        """Those that may be delivered again; the others have been too often (RabbitMQ: x-delivery-limit)."""
+        limit = self.settings.delivery_limit
+        kept: list[Message] = []
+        for message in messages:
+            message.returns += 1
+            if limit is not None and message.returns > limit:
+                self.bury(message, DELIVERY_LIMIT)
+            else:
+                kept.append(message)
+        return kept
+
+    def reject(self, message: Message) -> None:
+        """Its consumer does not want it, nor that anybody else gets it."""
+        if self.deleted:
+            self.settle(message)
+        else:
+            self.bury(message, REJECTED)
+
+    # -- where messages lie --
+
     @abstractmethod
     def enqueue(self, message: Message) -> None:
         """Add a message at the tail."""
 
     @abstractmethod
-    def pump(self, budget: int) -> bool:
-        """Deliver ready messages to consumers with credit, ``budget`` at most. True when the budget ended it."""
+    def head(self) -> Message | None:
+        """The ready message that is next; None when there is none, or none in memory yet."""
 
     @abstractmethod
-    def hold_ticket(self) -> int:
-        """The ticket to wait for before the head may be got; 0 when it may be now."""
+    def may_deliver(self, message: Message) -> bool:
+        """Whether a crash now would bring the head back as redelivered. If not, ask for the mark that does it."""
 
     @abstractmethod
-    def get(self) -> Message | None:
-        """Take the head out as one unacked message; None when there is no ready one."""
+    def take(self, message: Message) -> None:
+        """Take the head, which is ``message``, out of the ready ones."""
+
+    @abstractmethod
+    def put_back(self, message: Message) -> None:
+        """Among the ready ones again, in its place."""
 
     @abstractmethod
     def settle(self, message: Message) -> None:
         """A message that was taken out is wanted no more."""
 
     @abstractmethod
-    def requeue(self, messages: list[Message]) -> None:
-        """Put messages that were taken out back in their places, as redelivered."""
+    def ticket_of_head(self) -> int:
+        """As ``hold_ticket``, for the head as it is."""
 
     @abstractmethod
     def purge(self) -> int:
         """Drop all ready messages; how many there were."""
+
+    @abstractmethod
+    def count_bytes(self) -> int:
+        """The bytes of all ready bodies, as far as they are known: what is on disk only is estimated."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Before messages are delivered."""
+
+    @abstractmethod
+    def read_ahead(self) -> None:
+        """After messages were delivered: what the next ones will need."""
+
+    @abstractmethod
+    def on_consumer(self) -> None:
+        """A consumer has come."""
 
     @abstractmethod
     def on_deleted(self) -> None:
@@ -118,13 +374,39 @@ class Queue:
         """The batch that this queue was in is on disk."""
 
     @abstractmethod
-    def on_fetched(self, number: int, values: list[bytes | None]) -> None:
-        """What this queue asked ``Journal.fetch`` for."""
-
-    @abstractmethod
     def stop(self) -> None:
         """The broker stops cleanly: note for the next start what was delivered."""
 
     @abstractmethod
     def forget(self) -> None:
         """The broker is no more: let go of all messages."""
+
+
+class _Expiry(Deadline):
+    """The head of a queue expires."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__()
+        self.queue = queue
+
+    def on_deadline(self, now_ms: int) -> None:
+        if not self.queue.deleted:
+            self.queue.mark_dirty()
+
+
+class _Disuse(Deadline):
+    """A queue was not used for as long as x-expires says."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__()
+        self.queue = queue
+
+    def on_deadline(self, now_ms: int) -> None:
+        queue = self.queue
+        if not queue.deleted and not queue.consumers.all and queue.home is not None:
+            queue.home.expire_queue(queue)
+
+
+def body_size(content: bytes) -> i64:
+    """The size of a message's body, as its content header says."""
+    return read_i64_be(content, 11)

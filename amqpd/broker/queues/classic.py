@@ -12,13 +12,16 @@ from __future__ import annotations
 import heapq
 from collections import deque
 
+from mypy_extensions import i64
+
 from amqpd import limits
+from amqpd.broker.arguments import QueueSettings
 from amqpd.broker.fields import Table
 from amqpd.broker.message import Message
 from amqpd.broker.owner import Owner
-from amqpd.broker.ports import ACKS, CLEAR, NEXT, QUARANTINE, SCRATCH, SEGMENTS, STATES, Op
+from amqpd.broker.ports import ACKS, CLEAR, NEXT, QUARANTINE, SCRATCH, SEGMENTS, STATES, Home, Op
 from amqpd.broker.queues.backlog import Backlog, Run
-from amqpd.broker.queues.base import Queue
+from amqpd.broker.queues.base import Queue, body_size
 from amqpd.broker.queues.segments import Segment, SegmentWriter, queue_key
 from amqpd.broker.records import seal
 from amqpd.broker.turn import Turn
@@ -37,11 +40,12 @@ class ClassicQueue(Queue):
         durable: bool,
         auto_delete: bool,
         owner: Owner | None,
+        settings: QueueSettings,
+        home: Home | None,
         window_bytes: int,
+        front: Queue | None = None,
     ) -> None:
-        super().__init__(name, queue_id, turn, arguments, durable=durable, auto_delete=auto_delete, owner=owner)
         self.window_bytes = window_bytes
-        self.backlog = Backlog(self, window_bytes // 4)
         self.ready: deque[Message] = deque()
         self.returned: list[tuple[int, Message]] = []
         self.tail: deque[Message] = deque()
@@ -53,6 +57,19 @@ class ClassicQueue(Queue):
         self.delivered_mark = 0  # stored messages up to here may be delivered: a crash brings them back as redelivered
         self.asked_mark = 0
         self.asked_ticket = 0
+        super().__init__(
+            name,
+            queue_id,
+            turn,
+            arguments,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=owner,
+            settings=settings,
+            home=home,
+            front=front,
+        )
+        self.backlog = Backlog(self, window_bytes // 4)
 
     # -- in --
 
@@ -63,6 +80,8 @@ class ClassicQueue(Queue):
         self.ready_count += 1
         size = len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
         self.memory_bytes += size
+        if self.max_bytes >= 0:
+            self.ready_bytes += body_size(message.content)
         if self.paging:
             self.tail.append(message)
         else:
@@ -74,41 +93,23 @@ class ClassicQueue(Queue):
         if not self.dirty:
             self.mark_dirty()
 
-    def requeue(self, messages: list[Message]) -> None:
-        if self.deleted:
-            return
-        for message in messages:
-            message.redelivered = True
-            message.consumer = None
-            heapq.heappush(self.returned, (message.position, message))
-        self.ready_count += len(messages)
-        self.unacked_count -= len(messages)
-        self.mark_dirty()
+    def put_back(self, message: Message) -> None:
+        heapq.heappush(self.returned, (message.position, message))
+        self.ready_count += 1
+        self.unacked_count -= 1
+        if self.max_bytes >= 0:
+            self.ready_bytes += body_size(message.content)
 
     # -- out --
 
-    def pump(self, budget: int) -> bool:
-        consumers = self.consumers
+    def prepare(self) -> None:
         if self.memory_bytes > self.window_bytes and not self.paging:
             self._start_paging()
-        while budget > 0 and consumers.ring:
-            message = self._head()
-            if message is None:
-                break
-            if message.position > self.delivered_mark and not self._may_deliver(message):
-                break
-            consumer = consumers.next()
-            if consumer is None:
-                break
-            self._take(message)
-            consumer.outlet.deliver(consumer, message)
-            if consumer.no_ack:
-                self.settle(message)
-            budget -= 1
-        if self.paging and consumers.ring:
+
+    def read_ahead(self) -> None:
+        if self.paging and (self.front.consumers.active_count or self.front.is_expiring):
             self.backlog.read_ahead()
         self._ask_ahead()
-        return budget == 0
 
     def _ask_ahead(self) -> None:
         """Move the mark in good time, so that deliveries need not wait; after a restart only once they reach it."""
@@ -116,28 +117,25 @@ class ClassicQueue(Queue):
         if mark == self.asked_mark and self.recovered_mark < mark < self.delivered + limits.DELIVERED_AHEAD // 2:
             self._ask_mark(self.delivered)
 
-    def hold_ticket(self) -> int:
-        message = self._head()
+    def on_consumer(self) -> None:
+        """The first message that comes need not wait for its mark."""
+        if self.on_disk and self.asked_mark < self.next_position and not self.ready_count:
+            self._ask_mark(self.next_position)
+
+    def ticket_of_head(self) -> int:
+        message = self.head()
         if message is None:
             return 0 if self.backlog.is_empty() else NEXT
-        return 0 if self._may_deliver(message) else self.asked_ticket
+        return 0 if self.may_deliver(message) else self.asked_ticket
 
-    def get(self) -> Message | None:
-        message = self._head()
-        if message is not None:
-            self._take(message)
-        return message
-
-    def _head(self) -> Message | None:
-        """The ready message with the lowest position."""
+    def head(self) -> Message | None:
         if self.returned:  # what was delivered before is older than all that was not
             return self.returned[0][1]
         if not self.ready and self.paging:
             self._refill()
         return self.ready[0] if self.ready else None
 
-    def _take(self, message: Message) -> None:
-        """Take the head, which is ``message``, out of the ready ones."""
+    def take(self, message: Message) -> None:
         if self.returned:
             heapq.heappop(self.returned)
         else:
@@ -146,9 +144,10 @@ class ClassicQueue(Queue):
             self.delivered = max(self.delivered, message.position)  # not below what an earlier run had delivered
         self.ready_count -= 1
         self.unacked_count += 1
+        if self.max_bytes >= 0:
+            self.ready_bytes = self.ready_bytes - body_size(message.content) if self.ready_count else 0
 
-    def _may_deliver(self, message: Message) -> bool:
-        """Whether a crash now would bring ``message`` back as redelivered. If not, ask for the mark that does it."""
+    def may_deliver(self, message: Message) -> bool:
         if message.position <= self.delivered_mark or not message.stored:
             return True
         if self.asked_mark < message.position:
@@ -189,8 +188,19 @@ class ClassicQueue(Queue):
         self.returned = []
         self.memory_bytes = 0
         self.ready_count = 0
+        self.ready_bytes = 0
         self.paging = False
         return count
+
+    def count_bytes(self) -> int:
+        size: i64 = self.backlog.estimate_bytes() if self.paging else 0
+        for message in self.ready:
+            size += body_size(message.content)
+        for message in self.tail:
+            size += body_size(message.content)
+        for _, message in self.returned:
+            size += body_size(message.content)
+        return size
 
     def on_deleted(self) -> None:
         self.deleted = True
@@ -233,7 +243,7 @@ class ClassicQueue(Queue):
                 self._seal_segment(writer, members, ops, ticket)
                 writer = SegmentWriter()
                 members = []
-            writer.add(message.position, message.channel, message.address, message.content)
+            writer.add(message.position, message.channel, message.address, message.content, message.expires_at)
             members.append(message)
         if members:
             self._seal_segment(writer, members, ops, ticket)
@@ -321,7 +331,12 @@ class ClassicQueue(Queue):
         self.backlog.restore(segments)
         for segment in segments:
             self.ready_count += segment.live
+            self.is_expiring = self.is_expiring or segment.expiring
         self.paging = len(segments) > 0
+        if self.max_bytes >= 0:
+            self.ready_bytes = self.count_bytes()
+        if self.is_expiring or self.is_bounded:
+            self.mark_dirty()
 
 
 def _is_in(message: Message, segment: Segment) -> bool:

@@ -4,7 +4,10 @@ Layout, big endian. The key says all that a start needs to know, so that it need
 
     key:    4 queue id | 8 first position | 8 last position | 4 count | 4 size of the value | 4 CRC-32 of these
     value:  4 magic and version | 4 CRC-32 of all that follows | 32 key | records
-    record: 4 position - first | 4 channel | 4 size of the address | 4 size of the content | address | content
+    record: 4 position - first | 4 channel | 4 size of the address | 4 size of the content
+            | 8 when it expires, if the channel has EXPIRES | address | content
+
+The count has EXPIRING when any record expires, so that a start knows which queues have something to look after.
 
 A value names itself, so that it is found again where the tree that led to it is damaged (``store/salvage.py``).
 Settled positions of a segment are a bit map in the table of acks (bit 0 of byte 0: the first position), sealed as
@@ -18,7 +21,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be
+from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64, mypyc_attr
 
 SEGMENT_MAGIC: Final = 0x53454702  # "SEG", 2
@@ -26,7 +29,10 @@ SEGMENT_KEY_BYTES: Final = 32
 SEGMENT_HEADER_BYTES: Final = 40
 RECORD_HEADER_BYTES: Final = 16
 
-Record = tuple[int, int, bytes, bytes]  # position, channel, address, content
+EXPIRES: Final = 0x10000  # added to the channel of a record
+EXPIRING: Final = 0x80000000  # added to the count of a segment
+
+Record = tuple[int, int, int, bytes, bytes]  # position, channel, when it expires or 0, address, content
 
 
 class CorruptSegment(Exception):
@@ -51,12 +57,25 @@ def segment_key(queue_id: int, first: int, last: int, count: int, size: int) -> 
 
 
 def read_segment_key(key: bytes) -> tuple[int, int, int, int, int]:
-    """What ``segment_key`` was given. Raises CorruptSegment."""
+    """What ``segment_key`` was given, the count without EXPIRING. Raises CorruptSegment."""
     if len(key) != SEGMENT_KEY_BYTES or zlib.crc32(key[:28]) != int.from_bytes(key[28:], "big"):
         raise CorruptSegment(f"the key {key.hex()} of a segment is damaged")
     queue_id = int.from_bytes(key[:4], "big")
     first, last = read_i64_be(key, 4), read_i64_be(key, 12)
-    return queue_id, first, last, int.from_bytes(key[20:24], "big"), int.from_bytes(key[24:28], "big")
+    return queue_id, first, last, int.from_bytes(key[20:24], "big") & ~EXPIRING, int.from_bytes(key[24:28], "big")
+
+
+def is_expiring(key: bytes) -> bool:
+    """Whether a segment has messages that expire, by its key."""
+    return key[20] & 0x80 != 0
+
+
+def segment_of(key: bytes) -> tuple[int, Segment]:
+    """The queue's number, and the segment as its queue knew it before anything was settled. Raises CorruptSegment."""
+    queue_id, first, last, count, size = read_segment_key(key)
+    segment = Segment(first, last, count, size, 0, False)
+    segment.expiring = is_expiring(key)
+    return queue_id, segment
 
 
 def acks_key(queue_id: int, first: int) -> bytes:
@@ -76,13 +95,14 @@ class Segment:
     ``ticket``: of the batch that writes it; 0 once recovered. ``count`` records, ``live`` of them not settled.
     ``size``: bytes of the value. ``changed``: settled some since the acks were last written. ``sparse``: more than half
     is settled. ``successor``: where compaction moved what was live. ``fixed``: compaction leaves it alone. ``damaged``:
-    it cannot be read.
+    it cannot be read. ``expiring``: some of it expires.
     """
 
     __slots__ = (
         "changed",
         "count",
         "damaged",
+        "expiring",
         "first",
         "fixed",
         "last",
@@ -108,10 +128,12 @@ class Segment:
         self.sparse = False
         self.fixed = False
         self.damaged = False
+        self.expiring = False
         self.successor: Segment | None = None
 
     def key(self, queue_id: int) -> bytes:
-        return segment_key(queue_id, self.first, self.last, self.count, self.size)
+        count = self.count | EXPIRING if self.expiring else self.count
+        return segment_key(queue_id, self.first, self.last, count, self.size)
 
     def current(self) -> Segment:
         """Itself, or where compaction moved what was live in it."""
@@ -146,16 +168,20 @@ class SegmentWriter:
         self.first: i64 = 0
         self.last: i64 = 0
         self.count: i64 = 0
+        self.expiring = False
         self.records = BytesWriter()
 
-    def add(self, position: i64, channel: i64, address: bytes, content: bytes) -> None:
+    def add(self, position: i64, channel: i64, address: bytes, content: bytes, expires_at: i64 = 0) -> None:
         w = self.records
         if self.count == 0:
             self.first = position
         write_i32_be(w, i32(position - self.first))
-        write_i32_be(w, i32(channel))
+        write_i32_be(w, i32(channel if expires_at == 0 else channel | EXPIRES))
         write_i32_be(w, len(address))
         write_i32_be(w, len(content))
+        if expires_at:
+            self.expiring = True
+            write_i64_be(w, expires_at)
         w.write(address)
         w.write(content)
         self.last = position
@@ -167,7 +193,9 @@ class SegmentWriter:
 
     def segment(self, ticket: int, scratch: bool) -> Segment:
         """What was collected, as the queue will know it."""
-        return Segment(self.first, self.last, self.count, self.size(), ticket, scratch)
+        segment = Segment(self.first, self.last, self.count, self.size(), ticket, scratch)
+        segment.expiring = self.expiring
+        return segment
 
     def value(self, key: bytes) -> bytes:
         records = self.records.getvalue()
@@ -203,16 +231,22 @@ def read_segment(key: bytes, value: bytes | None) -> list[Record]:
     p: i64 = SEGMENT_HEADER_BYTES
     for _n in range(count):
         position = first + int(read_i32_be(value, p))
-        channel = int(read_i32_be(value, p + 4))
-        middle: i64 = p + RECORD_HEADER_BYTES + int(read_i32_be(value, p + 8))
+        channel: i64 = int(read_i32_be(value, p + 4))
+        start: i64 = p + RECORD_HEADER_BYTES
+        expires_at: i64 = 0
+        if channel & EXPIRES:
+            channel &= ~EXPIRES
+            expires_at = read_i64_be(value, start)
+            start += 8
+        middle: i64 = start + int(read_i32_be(value, p + 8))
         end: i64 = middle + int(read_i32_be(value, p + 12))
-        records.append((position, channel, value[p + RECORD_HEADER_BYTES : middle], value[middle:end]))
+        records.append((position, int(channel), int(expires_at), value[start:middle], value[middle:end]))
         p = end
     return records
 
 
 def copy_live(segment: Segment, key: bytes, value: bytes | None, writer: SegmentWriter) -> None:
     """Add the records of ``value`` that are not settled to ``writer``. Raises CorruptSegment."""
-    for position, channel, address, content in read_segment(key, value):
+    for position, channel, expires_at, address, content in read_segment(key, value):
         if not segment.is_settled(position):
-            writer.add(position, channel, address, content)
+            writer.add(position, channel, address, content, expires_at)

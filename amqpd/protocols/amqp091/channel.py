@@ -8,13 +8,13 @@ The other methods are in ``commands.py``. Rules: AMQP 0-9-1, classes channel and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i64
 
 from amqpd import limits
-from amqpd.broker import tables
+from amqpd.broker import arguments, contents, tables
 from amqpd.broker.confirms import Confirms
 from amqpd.broker.consumers import Consumer
 from amqpd.broker.message import Message
@@ -22,14 +22,18 @@ from amqpd.broker.ports import Outlet
 from amqpd.broker.properties import (
     BAD_MODE,
     DELIVERY_MODE_MASK,
+    HAS_EXPIRATION,
+    HAS_HEADERS,
+    HAS_REPLY_TO,
     HAS_USER_ID,
     MALFORMED,
+    PRIORITY_SHIFT,
     find_user_id,
     read_facts,
 )
-from amqpd.broker.publication import Publication
+from amqpd.broker.publication import Publication, received
 from amqpd.broker.queues.base import Queue
-from amqpd.broker.transactions import HeldPublish, Transaction
+from amqpd.broker.transactions import ACK, REJECT, REQUEUE, HeldPublish, Transaction
 from amqpd.broker.unacked import Unacked
 from amqpd.errors import FrameError, PreconditionFailed, UnexpectedFrame
 from amqpd.protocols.amqp091 import hot_codec, publishing
@@ -39,6 +43,9 @@ from amqpd.protocols.amqp091.routes import Route
 
 if TYPE_CHECKING:
     from amqpd.protocols.amqp091.connection import Connection
+
+
+REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"  # the pseudo-queue of direct reply-to
 
 
 class Channel(Outlet):
@@ -62,6 +69,8 @@ class Channel(Outlet):
         self.confirms: Confirms | None = None
         self.is_confirming = False  # noted in turn.confirming or waiting for a ticket
         self.tx: Transaction | None = None
+        self.reply_name = ""  # where answers to this channel go (direct reply-to); "" while it does not ask
+        self.reply_tag = ""  # of the consumer that gets them
         # Assembly of a content whose method came alone.
         self.content_method = 0  # whose content is due; 0: none
         self.content_arguments = b""
@@ -78,35 +87,98 @@ class Channel(Outlet):
 
         Raises FrameError for a malformed property list and PreconditionFailed for properties that break a rule.
         """
-        mode: i64 = facts & DELIVERY_MODE_MASK
+        ttl_ms: i64 = -1
+        by_message = route.by_message
         if facts > 2 or facts < 0:
             self._check_facts(content, facts)
-        queues = self._queues_by_message(route, content, mode == 2) if route.by_message else route.queues
+            if facts & HAS_EXPIRATION:
+                ttl_ms = arguments.parse_expiration(contents.find_property(content, "expiration") or "")
+            if facts & HAS_REPLY_TO:
+                content = self._with_reply_name(content)
+            if facts & HAS_HEADERS:
+                by_message = by_message or has_copies(content)
+        message: Publication | None = None
+        if by_message:
+            persistent = facts & DELIVERY_MODE_MASK == 2
+            message = received(route.exchange.name, route.routing_key, content, self.number, persistent=persistent)
+            content = message.content
         if self.tx is not None:
-            self.tx.publishes.append(HeldPublish(queues, content, route.address, route.mandatory, mode == 2))
+            held = HeldPublish(
+                route.queues, message, route.asker, content, route.address, route.mandatory, facts, ttl_ms
+            )
+            self.tx.publishes.append(held)
+        elif message is None and route.asker is None:
+            self._enqueue(route.queues, content, route.address, route.mandatory, facts, ttl_ms)
         else:
-            self._enqueue(queues, content, route.address, route.mandatory, mode == 2)
+            self._publish_specially(
+                route.queues, message, route.asker, content, route.address, route.mandatory, facts, ttl_ms
+            )
 
-    def _enqueue(self, queues: list[Queue], content: bytes, address: bytes, mandatory: bool, persistent: bool) -> None:
+    def _enqueue(
+        self, queues: list[Queue], content: bytes, address: bytes, mandatory: bool, facts: i64, ttl_ms: i64
+    ) -> None:
         turn = self.turn
         ticket = 0
         number = self.number
         is_routed = False
+        is_refused = False
+        persistent = facts & DELIVERY_MODE_MASK == 2
         for queue in queues:
-            stored = persistent and queue.on_disk
-            if stored:
+            if queue.deleted:
+                continue
+            is_routed = True
+            message = Message(content, address, number, queue, persistent and queue.on_disk)
+            if queue.rejects and queue.refuses(content):
+                queue.refuse(message)
+                is_refused = True
+                continue
+            if facts > 2:
+                message.priority = int((facts >> PRIORITY_SHIFT) & 0xFF)
+            if ttl_ms >= 0 or queue.ttl_ms >= 0:
+                queue.expire_after(message, ttl_ms)
+            if message.stored:
                 ticket = turn.journal.ticket
-            if not queue.deleted:
-                is_routed = True
-                queue.enqueue(Message(content, address, number, queue, stored))
+            queue.enqueue(message)
         if not is_routed and mandatory:
-            self.outbox.write(hot_codec.no_route(number, address))
-            self.outbox.write(content)
+            self._return(content, address)
         if self.confirms is not None:
-            self.confirms.record(ticket)
+            self._confirm(ticket, is_refused)
+
+    def _return(self, content: bytes, address: bytes) -> None:
+        self.outbox.write(hot_codec.no_route(self.number, address))
+        self.outbox.write(content)
+
+    def _confirm(self, ticket: int, is_refused: bool) -> None:
+        """The newest publish is accepted once ``ticket`` is durable, or was refused."""
+        confirms = self.confirms
+        if confirms is not None:
+            confirms.record(ticket, is_refused)
             if not self.is_confirming:
                 self.is_confirming = True
-                turn.confirming.append(self)
+                self.turn.confirming.append(self)
+
+    def _publish_specially(
+        self,
+        queues: list[Queue],
+        message: Publication | None,
+        asker: Outlet | None,
+        content: bytes,
+        address: bytes,
+        mandatory: bool,
+        facts: i64,
+        ttl_ms: i64,
+    ) -> None:
+        """An answer to a request, or a message that exchanges must see before they know where it goes."""
+        if asker is not None:
+            asker.answer(address, content, self.number)
+        if message is None:
+            self._enqueue(queues, content, address, mandatory, facts, ttl_ms)
+            return
+        vhost = self.connection.vhost
+        queues = vhost.route(vhost.get_exchange(message.exchange), message.routing_key, message)
+        if not queues and not message.kept and mandatory:
+            self._return(content, address)
+        self._confirm(vhost.enqueue(message, queues), message.refused)
 
     def _check_facts(self, content: bytes, facts: i64) -> None:
         if facts == MALFORMED:
@@ -122,10 +194,13 @@ class Channel(Outlet):
             if user_id != user:
                 raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{user}'")
 
-    def _queues_by_message(self, route: Route, content: bytes, persistent: bool) -> list[Queue]:
-        key = route.routing_key
-        message = Publication(route.exchange.name, key, content, self.number, persistent=persistent)
-        return self.connection.vhost.route(route.exchange, key, message)
+    def _with_reply_name(self, content: bytes) -> bytes:
+        """A request names the pseudo-queue; what travels is the name under which this channel waits for the answer."""
+        if contents.find_property(content, "reply_to") != REPLY_QUEUE:
+            return content
+        if not self.reply_name:
+            raise PreconditionFailed("fast reply consumer does not exist")
+        return contents.with_property(content, "reply_to", self.reply_name)
 
     # -- content in frames of its own (the plain twin of frames.take_publish) --
 
@@ -224,6 +299,8 @@ class Channel(Outlet):
     def content_for(self, message: Message) -> bytes:
         """The content frames of ``message``, as this channel sends them."""
         content = message.content
+        if message.returns:
+            content = contents.with_delivery_count(content, message.returns)
         frame_max: i64 = self.connection.frame_max
         if message.channel == self.number and (len(content) <= frame_max or hot_codec.fits(content, frame_max)):
             return content
@@ -240,6 +317,26 @@ class Channel(Outlet):
         else:
             self.unacked.by_tag[tag] = message
 
+    def ask(self, tag: str) -> None:
+        """Answers to this channel's requests go to the consumer ``tag`` from now on (RabbitMQ: direct reply-to)."""
+        self.reply_tag = tag
+        self.reply_name = f"{REPLY_QUEUE}.{self.connection.broker.ids.unique()}.{self.number}"
+        self.connection.vhost.askers[self.reply_name] = self
+
+    def stop_asking(self) -> None:
+        """Whoever answers now answers nobody."""
+        if self.reply_name:
+            self.connection.vhost.askers.pop(self.reply_name, None)
+            self.reply_name = ""
+
+    def answer(self, address: bytes, content: bytes, channel: int) -> None:
+        # An answer is never stored: what an asker does not read is dropped beyond this bound.
+        if not self.reply_name or self.is_closing or self.outbox.size >= limits.OUTBOX_STOP_BYTES:
+            return
+        prefix = hot_codec.deliver_prefix(self.number, tables.bytes_of(self.reply_tag), len(address))
+        body = content if channel == self.number else hot_codec.reframe(content, self.number, self.connection.frame_max)
+        self.outbox.write_delivery(prefix, self.next_tag, False, address, body)
+
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
         self.consumers.pop(consumer.tag, None)
         if not self.is_closing:
@@ -251,31 +348,37 @@ class Channel(Outlet):
         """basic.ack of one delivery. Raises PreconditionFailed for an unknown tag."""
         message = self.unacked.take(tag)
         if self.tx is not None:
-            self.tx.settled.append((int(tag), message, False))
+            self.tx.settled.append((int(tag), message, ACK))
         else:
             self._settle(message)
 
     def ack_multiple(self, tag: i64) -> None:
         """basic.ack of all deliveries up to ``tag``; 0 is all of them."""
-        for message in self._take(tag, True):
+        for message in self._take(tag, True, ACK):
             self._settle(message)
 
     def reject(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         """basic.reject and basic.nack. Raises PreconditionFailed for an unknown tag."""
-        messages = self._take(tag, multiple, requeue=requeue)
+        messages = self._take(tag, multiple, REQUEUE if requeue else REJECT)
         if requeue:
             self.requeue(messages)
         else:
-            for message in messages:
-                self._settle(message)
+            self._bury(messages)
 
-    def _take(self, tag: int, multiple: bool, *, requeue: bool = False) -> list[Message]:
+    def _take(self, tag: int, multiple: bool, verdict: int) -> list[Message]:
         """The deliveries that the peer names. Inside a transaction they are held for its end, and none is returned."""
         if self.tx is None:
             return self.unacked.take_up_to(tag) if multiple else [self.unacked.take(tag)]
         for known in self.unacked.tags_up_to(tag) if multiple else [tag]:
-            self.tx.settled.append((known, self.unacked.take(known), requeue))
+            self.tx.settled.append((known, self.unacked.take(known), verdict))
         return []
+
+    def _bury(self, messages: list[Message]) -> None:
+        """Rejected for good."""
+        for message in messages:
+            if message.consumer is not None:
+                self._give_credit(message.consumer)
+            message.queue.reject(message)
 
     def _settle(self, message: Message) -> None:
         consumer = message.consumer
@@ -315,11 +418,22 @@ class Channel(Outlet):
         tx = self.tx
         assert tx is not None
         self.tx = Transaction()
-        for publish in tx.publishes:
-            self._enqueue(publish.queues, publish.content, publish.address, publish.mandatory, publish.persistent)
-        for _, message, is_requeued in tx.settled:
-            if is_requeued:
+        for held in tx.publishes:
+            self._publish_specially(
+                held.queues,
+                held.message,
+                held.asker,
+                held.content,
+                held.address,
+                held.mandatory,
+                held.facts,
+                held.ttl_ms,
+            )
+        for _, message, verdict in tx.settled:
+            if verdict == REQUEUE:
                 self.requeue([message])
+            elif verdict == REJECT:
+                self._bury([message])
             else:
                 self._settle(message)
         return self.turn.journal.newest()
@@ -343,9 +457,11 @@ class Channel(Outlet):
             self.is_confirming = False
             return True
         up_to = confirms.take(durable)
-        if up_to:
-            self.outbox.write(hot_codec.confirm(self.number, up_to, up_to > confirms.confirmed + 1))
+        while up_to:
+            is_several = up_to > confirms.confirmed + 1
+            self.outbox.write(hot_codec.confirm(self.number, up_to, is_several, confirms.taken_refused))
             confirms.confirmed = up_to
+            up_to = confirms.take(durable)
         self.is_confirming = confirms.waiting()
         return not self.is_confirming
 
@@ -353,6 +469,7 @@ class Channel(Outlet):
 
     def release_consumers(self) -> None:
         """Its consumers are gone; auto-delete queues may go with them."""
+        self.stop_asking()
         consumers = list(self.consumers.values())
         self.consumers.clear()
         for consumer in consumers:
@@ -366,3 +483,9 @@ class Channel(Outlet):
         self.requeue(self.unacked.take_all())
         self.confirms = None
         self.tx = None
+
+
+def has_copies(content: bytes) -> bool:
+    """Whether its headers may have CC or BCC: these bytes are there."""
+    end: i64 = 7 + int(read_i32_be(content, 3))
+    return content.find(b"\x02CC", 19, end) >= 0 or content.find(b"\x03BCC", 19, end) >= 0

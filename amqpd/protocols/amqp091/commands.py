@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from amqpd.broker.arguments import QUORUM, consumer_priority
 from amqpd.broker.bindings import Binding
 from amqpd.broker.confirms import Confirms
 from amqpd.broker.consumers import Consumer
@@ -18,6 +19,8 @@ from amqpd.broker.transactions import Transaction
 from amqpd.errors import AccessRefused, NotAllowed, NotFound, NotImplementedByBroker, PreconditionFailed
 from amqpd.protocols.amqp091 import codec
 from amqpd.protocols.amqp091 import constants as c
+
+REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"  # the pseudo-queue of direct reply-to
 
 if TYPE_CHECKING:
     from amqpd.protocols.amqp091.channel import Channel
@@ -144,6 +147,9 @@ def queue_declare(channel: Channel, method: codec.Method) -> None:
     """Make or check a queue, and remember it as the channel's last one."""
     vhost, owner = channel.connection.vhost, channel.connection
     name = _clean(method["queue"])
+    if name.startswith(REPLY_QUEUE):
+        _declare_reply_queue(channel, method, name)
+        return
     if method["passive"]:
         queue = vhost.get_queue(name, owner)
     else:
@@ -156,6 +162,8 @@ def queue_declare(channel: Channel, method: codec.Method) -> None:
             arguments=method["arguments"],
         )
     channel.last_queue = queue.name
+    queue.use()
+    queue.catch_up()
     _reply(
         channel,
         method,
@@ -164,6 +172,14 @@ def queue_declare(channel: Channel, method: codec.Method) -> None:
         message_count=queue.ready_count,
         consumer_count=len(queue.consumers.all),
     )
+
+
+def _declare_reply_queue(channel: Channel, method: codec.Method, name: str) -> None:
+    """Direct reply-to: whoever answers may ask whether somebody still waits. Nothing is ever made."""
+    vhost = channel.connection.vhost
+    if name != REPLY_QUEUE and name not in vhost.askers:
+        raise NotFound(f"no queue '{name}' in vhost '{vhost.name}'")
+    _reply(channel, method, queue=name, message_count=0, consumer_count=1)
 
 
 @_command(c.QUEUE_BIND)
@@ -200,6 +216,7 @@ def _queue_binding(method: codec.Method, name: str) -> Binding:
 def queue_purge(channel: Channel, method: codec.Method) -> None:
     """Drop the ready messages."""
     queue = _get_queue(channel, method["queue"])
+    queue.catch_up()
     count = queue.purge()
     _reply(channel, method, _open_ticket(channel, queue), message_count=count)
 
@@ -243,24 +260,48 @@ def basic_consume(channel: Channel, method: codec.Method) -> None:
     tag = method["consumer_tag"]
     if tag in channel.consumers:
         raise NotAllowed(f"attempt to reuse consumer tag '{tag}'")
+    tag = tag or _SERVER_TAG + channel.connection.broker.ids.unique()
+    if method["queue"] == REPLY_QUEUE:
+        _consume_answers(channel, method, tag)
+        return
+    vhost = channel.connection.vhost
     queue = _get_queue(channel, method["queue"])
     consumer = Consumer(
-        tag or _SERVER_TAG + channel.connection.broker.ids.unique(),
+        tag,
         queue,
         channel,
         method["arguments"],
         no_ack=method["no_ack"],
         exclusive=method["exclusive"],
         prefetch=channel.prefetch,
+        priority=consumer_priority(queue.name, vhost.name, method["arguments"]),
     )
-    channel.connection.vhost.add_consumer(consumer)
+    if channel.channel_prefetch and queue.settings.queue_type == QUORUM:
+        raise NotImplementedByBroker(f"{_rabbit_name(queue)} does not support global qos")
+    vhost.add_consumer(consumer)
     channel.consumers[consumer.tag] = consumer
     _reply(channel, method, consumer_tag=consumer.tag)
+
+
+def _consume_answers(channel: Channel, method: codec.Method, tag: str) -> None:
+    """RabbitMQ: direct reply-to."""
+    if not method["no_ack"]:
+        raise PreconditionFailed("reply consumer cannot acknowledge")
+    if channel.reply_name:
+        raise PreconditionFailed("reply consumer already set")
+    channel.ask(tag)
+    _reply(channel, method, consumer_tag=tag)
+
+
+def _rabbit_name(queue: Queue) -> str:
+    return f"queue '{queue.name}' in vhost"
 
 
 @_command(c.BASIC_CANCEL)
 def basic_cancel(channel: Channel, method: codec.Method) -> None:
     """Stop a consumer; what it has unacked stays with the channel."""
+    if channel.reply_name and method["consumer_tag"] == channel.reply_tag:
+        channel.stop_asking()
     consumer = channel.consumers.pop(method["consumer_tag"], None)
     if consumer is not None:
         channel.connection.vhost.remove_consumer(consumer)

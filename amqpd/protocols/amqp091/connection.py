@@ -104,7 +104,7 @@ class Connection(Adapter):
         self.channel_max = tuning.channel_max
         self.heartbeat_s = 0
         self.max_message_size = tuning.max_message_size
-        self.user_name = ""
+        self.client_properties: Table = {}
         self.client_capabilities: Table = {}
         self.client = ""  # product and version, for logs
         self.alarm = ""
@@ -246,6 +246,8 @@ class Connection(Adapter):
 
     def on_open(self, vhost: VirtualHost) -> None:
         self._vhost = vhost
+        self.vhost_name = vhost.name
+        self.broker.connections[self] = None
         self.state = RUNNING
         self.wants_tick = True  # heartbeats begin
         self.outbox.touch()
@@ -520,6 +522,7 @@ class Connection(Adapter):
 
     def release(self) -> None:
         """Give back everything: consumers, unacked messages, exclusive queues. Doing it twice does nothing more."""
+        self.broker.connections.pop(self, None)
         channels = list(self.channels.values())
         self.channels.clear()
         self.routes.clear()

@@ -148,6 +148,7 @@ def receive_method(connection: Connection, payload: bytes) -> None:
 def _start_ok(connection: Connection, method: codec.Method) -> None:
     """Who the client is, and whether it may come in. Raises CommandInvalid, LoginRefused."""
     properties: Table = method["client_properties"]
+    connection.client_properties = properties
     capabilities = properties.get("capabilities")
     if capabilities is not None and isinstance(capabilities.value, dict):
         connection.client_capabilities = capabilities.value

@@ -58,11 +58,11 @@ def no_route(channel: i64, address: bytes) -> bytes:
     return w.getvalue()
 
 
-def confirm(channel: i64, tag: i64, multiple: bool) -> bytes:
-    """basic.ack to a publisher."""
+def confirm(channel: i64, tag: i64, multiple: bool, refused: bool = False) -> bytes:
+    """basic.ack to a publisher, or basic.nack."""
     w = BytesWriter()
     _head(w, 1, channel, 13)
-    w.write(b"\x00\x3c\x00\x50")
+    w.write(b"\x00\x3c\x00\x78" if refused else b"\x00\x3c\x00\x50")
     write_i64_be(w, tag)
     w.append(1 if multiple else 0)
     w.append(0xCE)

@@ -42,6 +42,7 @@ def resolve(channel: Channel, payload: bytes) -> Route:
 def _route(channel: Channel, method: codec.Method, exchange: Exchange, payload: bytes) -> Route:
     vhost = channel.connection.vhost
     key: str = method["routing_key"]
+    asker = vhost.askers.get(key) if exchange.name == "" else None
     by_message = vhost.needs_message(exchange)
     return Route(
         channel,
@@ -51,4 +52,5 @@ def _route(channel: Channel, method: codec.Method, exchange: Exchange, payload: 
         [] if by_message else vhost.route(exchange, key, None),
         mandatory=method["mandatory"],
         by_message=by_message,
+        asker=asker,
     )

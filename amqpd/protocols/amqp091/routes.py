@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from amqpd.broker.exchanges.base import Exchange
+    from amqpd.broker.ports import Outlet
     from amqpd.broker.queues.base import Queue
     from amqpd.protocols.amqp091.channel import Channel
 
 
 class Route:
     """``address``: exchange and routing key as on the wire, then a frame end. ``by_message``: ask the exchange for
-    each message."""
+    each message. ``asker``: who gets it as an answer, instead of queues."""
 
     def __init__(
         self,
@@ -25,6 +26,7 @@ class Route:
         *,
         mandatory: bool,
         by_message: bool,
+        asker: Outlet | None = None,
     ) -> None:
         self.channel = channel
         self.exchange = exchange
@@ -33,3 +35,4 @@ class Route:
         self.queues = queues
         self.mandatory = mandatory
         self.by_message = by_message
+        self.asker = asker

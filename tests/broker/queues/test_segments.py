@@ -15,6 +15,7 @@ from amqpd.broker.queues.segments import (
     acks_key,
     check_segment,
     copy_live,
+    is_expiring,
     queue_key,
     read_acks_key,
     read_segment,
@@ -31,7 +32,13 @@ def segments(draw: st.DrawFn) -> list[Record]:
     position = draw(st.integers(1, 1 << 50))
     made: list[Record] = []
     for _ in range(draw(st.integers(1, 6))):
-        made.append((position, draw(st.integers(1, 65535)), draw(st.binary(max_size=6)), draw(st.binary(max_size=20))))
+        expires_at = draw(st.sampled_from([0, 1, 1 << 41]))
+        channel, address, content = (
+            draw(st.integers(1, 65535)),
+            draw(st.binary(max_size=6)),
+            draw(st.binary(max_size=20)),
+        )
+        made.append((position, channel, expires_at, address, content))
         position += draw(st.integers(1, 1 << 20))
     return made
 
@@ -39,8 +46,8 @@ def segments(draw: st.DrawFn) -> list[Record]:
 def written(records: list[Record], queue_id: int = QUEUE_ID) -> tuple[bytes, bytes]:
     """Key and value of a segment."""
     writer = SegmentWriter()
-    for position, channel, address, content in records:
-        writer.add(position, channel, address, content)
+    for position, channel, expires_at, address, content in records:
+        writer.add(position, channel, address, content, expires_at)
     key = writer.segment(0, False).key(queue_id)
     return key, writer.value(key)
 
@@ -51,7 +58,7 @@ def flipped(octets: bytes, bit: int) -> bytes:
     return bytes(spoilt)
 
 
-THREE: list[Record] = [(7, 1, b"a\xce", b"one"), (9, 2, b"", b""), (300, 65535, b"b\xce", bytes(range(256)))]
+THREE: list[Record] = [(7, 1, 0, b"a\xce", b"one"), (9, 2, 0, b"", b""), (300, 65535, 0, b"b\xce", bytes(range(256)))]
 
 # --- the format ---
 
@@ -65,7 +72,7 @@ def test_any_records_come_back(records: list[Record], queue_id: int) -> None:
 
 
 def test_layout() -> None:
-    key, value = written([(5, 2, b"ad", b"content")])
+    key, value = written([(5, 2, 0, b"ad", b"content")])
     assert key.hex(" ", -4) == (
         "00000007 00000000 00000005 00000000 00000005 "  # queue, first, last
         "00000001 00000041 cca27a34"  # count, bytes of the value, checksum of all these
@@ -79,10 +86,20 @@ def test_layout() -> None:
     )
 
 
+def test_layout_of_what_expires() -> None:
+    key, value = written([(5, 2, 0x1234, b"ad", b"content")])
+    assert (key[20:24].hex(), is_expiring(key), read_segment_key(key)[3]) == ("80000001", True, 1)
+    assert value[40:].hex(" ", -4) == (
+        "00000000 00010002 00000002 00000007 "  # position - first, channel and flag, sizes
+        "00000000 00001234 6164636f 6e74656e 74"
+    )
+    assert not is_expiring(written(THREE)[0])
+
+
 def test_size_grows_with_what_is_written() -> None:
     writer = SegmentWriter()
     sizes = []
-    for position, channel, address, content in THREE:
+    for position, channel, _, address, content in THREE:
         writer.add(position, channel, address, content)
         sizes.append(writer.size() - SEGMENT_HEADER_BYTES)
     assert sizes == [16 + 5, 16 + 5 + 16, 16 + 5 + 16 + 16 + 258]
@@ -93,7 +110,7 @@ def test_size_grows_with_what_is_written() -> None:
 
 
 def test_large_contents() -> None:
-    records: list[Record] = [(1, 1, b"a", bytes(1_000_000)), (2, 1, b"a", b"\xff" * 1_000_000)]
+    records: list[Record] = [(1, 1, 0, b"a", bytes(1_000_000)), (2, 1, 0, b"a", b"\xff" * 1_000_000)]
     assert read_segment(*written(records)) == records
 
 
