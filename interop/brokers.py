@@ -235,6 +235,7 @@ class RabbitMQ(ProcessBroker):
     def __init__(self) -> None:
         super().__init__()
         self._epmd_port = 0
+        self._environment: dict[str, str] = {}  # of the node; its tools need the same
 
     def is_installed(self) -> bool:
         return self._find_script() is not None
@@ -254,7 +255,17 @@ class RabbitMQ(ProcessBroker):
             f"listeners.tcp.1 = {self.host}:{self.port}\nlog.console = true\nlog.file = false\n"
         )
         (self.directory / "plugins").write_text(f"[{','.join(_RABBITMQ_PLUGINS)}].\n")
-        self._spawn([script], self._build_environment(distribution_port))
+        self._environment = self._build_environment(distribution_port)
+        self._spawn([script], self._environment)
+
+    def control(self, *words: str) -> str:
+        """What `rabbitmqctl` prints; raises BrokerFailed with what it complains of."""
+        script = Path(self._find_script() or "").with_name("rabbitmqctl")  # beside that of the server
+        command = [str(script), "--quiet", "--node", self._environment["RABBITMQ_NODENAME"], *words]
+        run = subprocess.run(command, env=self._environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise BrokerFailed(f"rabbitmqctl {' '.join(words)}: {run.stderr or run.stdout}")
+        return run.stdout
 
     def _build_environment(self, distribution_port: int) -> dict[str, str]:
         foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")  # what the caller set for a node of their own

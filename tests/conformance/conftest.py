@@ -93,6 +93,50 @@ def peer(connect: Connect) -> RawPeer:
     return connect()
 
 
+@pytest.fixture(scope="session")
+def governed(broker: Broker) -> Broker:
+    """A broker that operators can talk to; other tests do not, so what is said stays between these."""
+    if broker.control is None:
+        pytest.skip("nobody can control this broker")
+    return broker
+
+
+class Control(Protocol):
+    """An operator's command, in rabbitmqctl's words; what it prints. Raises BrokerFailed."""
+
+    def __call__(self, *words: str) -> str: ...
+
+
+@pytest.fixture(scope="session")
+def control(governed: Broker) -> Control:
+    assert governed.control is not None
+    return governed.control
+
+
+class Enter(Protocol):
+    """Opens a peer of the governed broker that asks for a virtual host; the answer is not read yet."""
+
+    def __call__(self, vhost: str = "/", user: str = "guest", password: str = "guest") -> RawPeer: ...
+
+
+@pytest.fixture
+def enter(governed: Broker) -> Iterator[Enter]:
+    peers: list[RawPeer] = []
+
+    def open_peer(vhost: str = "/", user: str = "guest", password: str = "guest") -> RawPeer:
+        peers.append(governed.connect())
+        peers[-1].start()
+        peers[-1].start_ok(response=f"\0{user}\0{password}".encode())
+        peers[-1].expect(0, "connection.tune")
+        peers[-1].tune_ok()
+        peers[-1].send(0, "connection.open", virtual_host=vhost)
+        return peers[-1]
+
+    yield open_peer
+    for peer in peers:
+        peer.abort()
+
+
 @pytest.fixture
 def name(broker: Broker) -> Iterator[Name]:
     """Names no other test has; queues and exchanges of these names are deleted at the end."""

@@ -26,6 +26,7 @@ class Broker:
     kind: str  # "amqpd" or "rabbitmq"
     read_log: Callable[[], str] = lambda: ""
     kill: Callable[[], None] = lambda: None  # SIGKILL, for tests of crashes
+    control: Callable[..., str] | None = None  # rabbitmqctl's words -> what it prints, or BrokerFailed
 
     @property
     def stderr(self) -> list[str]:
@@ -69,13 +70,13 @@ def rabbitmq(directory: Path) -> Iterator[Broker]:
     child = _RabbitMQ()
     try:
         with child:
-            yield _broker(child, child.kill)
+            yield _broker(child, child.kill, child.control)
     finally:
         (directory / "rabbitmq.log").write_text(child.log_tail(LOG_LINES_MAX), encoding="utf-8")
 
 
-def _broker(child: ProcessBroker, kill: Callable[[], None]) -> Broker:
-    return Broker(child.host, child.port, child.name, lambda: child.log_tail(LOG_LINES_MAX), kill)
+def _broker(child: ProcessBroker, kill: Callable[[], None], control: Callable[..., str] | None = None) -> Broker:
+    return Broker(child.host, child.port, child.name, lambda: child.log_tail(LOG_LINES_MAX), kill, control)
 
 
 class _Killable(ProcessBroker):
