@@ -5,14 +5,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.conftest import Connect, Name
-from tests.support.brokers import Broker
 from tests.support.raw_peer import RawPeer, Typed
-
-
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd has no single active consumers yet")
 
 
 @pytest.fixture
