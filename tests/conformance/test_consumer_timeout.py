@@ -1,0 +1,149 @@
+"""``x-consumer-timeout``: a consumer that does not settle in time is cancelled, and its messages go to others.
+
+RabbitMQ 3.10 has one limit for all queues, looks each minute, and closes the whole channel.
+"""
+
+from typing import Any
+
+import pytest
+
+from tests.conformance.conftest import Connect, Name
+from tests.support.brokers import Broker
+from tests.support.raw_peer import ALL_CAPABILITIES, RawPeer, Typed
+
+SHORT_MS = 60
+
+
+@pytest.fixture(autouse=True)
+def _what_only_amqpd_does(broker: Broker) -> None:
+    if broker.kind == "rabbitmq":
+        pytest.skip("RabbitMQ knows the argument from 3.12 on, and closes the channel")
+    pytest.skip("amqpd has no consumer timeout yet")
+
+
+@pytest.fixture
+def queue(peer: RawPeer, name: Name) -> str:
+    new: str = peer.call(1, "queue.declare", queue=name("q"), arguments={"x-consumer-timeout": SHORT_MS})["queue"]
+    return new
+
+
+def consume(peer: RawPeer, queue: str, tag: str, channel: int = 1, **args: Any) -> None:
+    peer.call(channel, "basic.consume", queue=queue, consumer_tag=tag, **args)
+
+
+def test_the_consumer_is_cancelled_and_its_messages_go_back(peer: RawPeer, queue: str) -> None:
+    consume(peer, queue, "slow")
+    peer.store(queue, [b"1", b"2", b"3"])
+    peer.expect_delivers(1, [b"1", b"2", b"3"], redelivered=False)
+    peer.send(1, "basic.ack", delivery_tag=2)
+    peer.expect(1, "basic.cancel", consumer_tag="slow", nowait=True)
+    for body in (b"1", b"3"):
+        peer.get(1, queue, body, redelivered=True, no_ack=True)
+    peer.get_empty(1, queue)
+    peer.expect_nothing()
+
+
+def test_the_channel_and_its_other_consumers_go_on(peer: RawPeer, queue: str, name: Name) -> None:
+    other = peer.call(1, "queue.declare", queue=name("other"))["queue"]
+    consume(peer, other, "patient")
+    consume(peer, queue, "slow")
+    peer.publish(1, "", other, b"a")
+    peer.expect_deliver(1, b"a", delivery_tag=1)
+    peer.publish(1, "", queue, b"b")
+    peer.expect_deliver(1, b"b", delivery_tag=2)
+    peer.expect(1, "basic.cancel", consumer_tag="slow")
+    peer.send(1, "basic.ack", delivery_tag=1)
+    peer.publish(1, "", other, b"c")
+    peer.expect_deliver(1, b"c", consumer_tag="patient", delivery_tag=3)
+
+
+def test_another_consumer_gets_them(peer: RawPeer, connect: Connect, queue: str) -> None:
+    slow = connect()
+    consume(slow, queue, "slow")
+    peer.publish(1, "", queue, b"m")
+    slow.expect_deliver(1, b"m")
+    consume(peer, queue, "other", no_ack=True)
+    peer.expect_deliver(1, b"m", redelivered=True)
+    slow.expect(1, "basic.cancel", consumer_tag="slow")
+
+
+def test_it_is_too_late_to_settle(peer: RawPeer, queue: str) -> None:
+    consume(peer, queue, "slow")
+    peer.publish(1, "", queue, b"m")
+    peer.expect_deliver(1, b"m", delivery_tag=1)
+    peer.expect(1, "basic.cancel", consumer_tag="slow")
+    text = "PRECONDITION_FAILED - unknown delivery tag 1"
+    peer.refused(1, 406, text, "basic.ack", delivery_tag=1)
+
+
+def test_the_tag_is_free_again(peer: RawPeer, queue: str) -> None:
+    consume(peer, queue, "t")
+    peer.publish(1, "", queue, b"m")
+    peer.expect_deliver(1, b"m")
+    peer.expect(1, "basic.cancel", consumer_tag="t")
+    consume(peer, queue, "t", no_ack=True)
+    peer.expect_deliver(1, b"m", redelivered=True)
+
+
+def test_who_did_not_ask_is_not_told(peer: RawPeer, connect: Connect, queue: str) -> None:
+    slow = connect(capabilities=ALL_CAPABILITIES | {"consumer_cancel_notify": False})
+    consume(slow, queue, "slow")
+    peer.publish(1, "", queue, b"m")
+    slow.expect_deliver(1, b"m")
+    consume(peer, queue, "other", no_ack=True)
+    peer.expect_deliver(1, b"m", redelivered=True)
+    slow.call(1, "basic.qos")
+    slow.expect_nothing()
+
+
+def test_settling_in_time(peer: RawPeer, queue: str) -> None:
+    """Each delivery has a time of its own; none is added to the next one's."""
+    consume(peer, queue, "t")
+    for tag in (1, 2):
+        peer.publish(1, "", queue, b"m")
+        peer.expect_deliver(1, b"m", delivery_tag=tag)
+        peer.expect_nothing(SHORT_MS * 2 // 3)
+        peer.send(1, "basic.ack", delivery_tag=tag)
+    peer.expect_nothing(SHORT_MS * 2)
+
+
+def test_without_acks_nothing_is_late(peer: RawPeer, queue: str) -> None:
+    consume(peer, queue, "t", no_ack=True)
+    peer.publish(1, "", queue, b"m")
+    peer.expect_deliver(1, b"m")
+    peer.expect_nothing(SHORT_MS * 2)
+
+
+def test_a_second_queue_without_the_argument(peer: RawPeer, name: Name) -> None:
+    queue = peer.call(1, "queue.declare", queue=name("q"))["queue"]
+    consume(peer, queue, "t")
+    peer.publish(1, "", queue, b"m")
+    peer.expect_deliver(1, b"m")
+    peer.expect_nothing(SHORT_MS * 2)
+
+
+def test_a_single_active_consumer_hands_over(peer: RawPeer, name: Name) -> None:
+    arguments = {"x-consumer-timeout": SHORT_MS, "x-single-active-consumer": True}
+    queue = peer.call(1, "queue.declare", queue=name("q"), arguments=arguments)["queue"]
+    consume(peer, queue, "slow")
+    consume(peer, queue, "next", no_ack=True)
+    peer.publish(1, "", queue, b"m")
+    peer.expect_deliver(1, b"m", consumer_tag="slow")
+    got = [peer.next_frame(1) for _ in range(4)]  # the cancel and the delivery, in either order
+    assert len(got) == 4
+    peer.expect_nothing()
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (-1, "{value_negative,-1}"),
+        ("1", '"expected integer, got longstr"'),
+        (1.5, '"expected integer, got double"'),
+        (Typed("T", 1), '"expected integer, got timestamp"'),
+    ],
+)
+def test_values_that_are_refused(peer: RawPeer, name: Name, value: Any, why: str) -> None:
+    queue = name("q")
+    text = f"PRECONDITION_FAILED - invalid arg 'x-consumer-timeout' for queue '{queue}' in vhost '/': {why}"
+    peer.refused(1, 406, text, "queue.declare", queue=queue, arguments={"x-consumer-timeout": value})
