@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from amqpd.broker.bindings import Binding
+from amqpd.broker.exchanges import seen
+from amqpd.broker.exchanges.seen import Seen
 from amqpd.broker.fields import Table
 
 if TYPE_CHECKING:
@@ -25,8 +27,10 @@ class Exchange(ABC):
     type_name: ClassVar[str]
     # Whether ``match`` reads more than the routing key; if it does not, its answers can be kept by that.
     uses_message: bool = False
+    # Whether the type drops messages that came already; any exchange does with the argument (``seen.py``).
+    deduplicates: ClassVar[bool] = False
     # Whether other routing keys of a message (CC, BCC) may match other bindings.
-    uses_keys: ClassVar[bool] = True
+    uses_keys: bool = True
 
     def __init__(
         self,
@@ -44,6 +48,8 @@ class Exchange(ABC):
         self.arguments: Table = {} if arguments is None else arguments
         self.policy: dict[str, Any] = {}  # what the policy that applies says
         self.number = 0  # in the keys of what it has in the store; 0: it has nothing there
+        # Which messages came already; None unless it drops those that come again.
+        self.seen = self._make_seen()
         # Those of its bindings that lead to exchanges, in order: what routing needs to see how far a message may go.
         self.exchange_bindings: dict[Binding, None] = {}
 
@@ -52,12 +58,24 @@ class Exchange(ABC):
     @classmethod
     def check_arguments(cls, arguments: Table) -> None:
         """Raise PreconditionFailed if no exchange of this type can have them. Asked when one is declared."""
+        if cls.deduplicates or seen.is_asked_for(arguments):
+            seen.check_arguments(arguments, is_type=cls.deduplicates)
+
+    def _make_seen(self) -> Seen | None:
+        if self.deduplicates or seen.is_asked_for(self.arguments):
+            return Seen(self.arguments, is_type=self.deduplicates, durable=self.durable)
+        return None
 
     def start(self, vhost: VirtualHost) -> None:
         """It was declared, or restored."""
+        if self.seen is not None:
+            self.number = self.number or vhost.take_number()
+            self.seen.start(vhost.turn, self.number)
 
     def on_deleted(self) -> None:
         """It is gone, and so is what it has in the store."""
+        if self.seen is not None:
+            self.seen.clear()
 
     # -- bindings --
 
@@ -90,11 +108,21 @@ class Exchange(ABC):
     @property
     def keeps_messages(self) -> bool:
         """Whether ``keep`` wants to see every message."""
-        return False
+        return self.seen is not None
 
     def keep(self, message: Publication) -> bool:
-        """Look at a message before it is matched. True: it goes no further, now or ever."""
+        """Look at a message before it is matched. True: it goes no further for now."""
+        if self.seen is None:
+            return False
+        if self.seen.stops(message):
+            return True
+        message.passed.append(self)
         return False
+
+    def note(self, message: Publication) -> None:
+        """A message that passed is in a queue, or kept: from now on there may be duplicates of it."""
+        assert self.seen is not None
+        self.seen.note(message)
 
     @abstractmethod
     def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:

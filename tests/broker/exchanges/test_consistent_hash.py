@@ -8,7 +8,7 @@ from amqpd.broker.fields import Field, Table, longstr
 from amqpd.errors import PreconditionFailed
 from tests.broker.exchanges.published import published
 
-KEYS = [f"key-{number}" for number in range(20_000)]
+KEYS = [f"key-{number}" for number in range(8_000)]
 
 
 def exchange_of(weights: dict[str, str], arguments: Table | None = None) -> ConsistentHashExchange:
@@ -38,12 +38,12 @@ def test_every_key_has_one_queue_and_always_the_same() -> None:
 def test_equal_weights_get_equal_shares() -> None:
     counts = Counter(owners(exchange_of({f"q{number}": "1" for number in range(10)})).values())
     assert len(counts) == 10
-    assert all(abs(count - 2000) < 200 for count in counts.values()), counts
+    assert all(abs(count - 800) < 100 for count in counts.values()), counts
 
 
 def test_shares_follow_weights() -> None:
     counts = Counter(owners(exchange_of({"a": "1", "b": "2", "c": "5"})).values())
-    assert [round(counts[queue] / 2500) for queue in "abc"] == [1, 2, 5]
+    assert [round(counts[queue] / 1000) for queue in "abc"] == [1, 2, 5]
 
 
 def test_a_queue_that_goes_moves_its_share_only() -> None:
@@ -53,7 +53,7 @@ def test_a_queue_that_goes_moves_its_share_only() -> None:
     exchange.remove(Binding("x", "c", True, "10"))
     after = owners(exchange)
     assert {key for key in KEYS if before[key] != after[key]} == {key for key in KEYS if before[key] == "c"}
-    assert min(Counter(after[key] for key in KEYS if before[key] == "c").values()) > 700, "shared among all"
+    assert min(Counter(after[key] for key in KEYS if before[key] == "c").values()) > 250, "shared among all"
 
 
 def test_a_queue_that_comes_takes_its_share_only() -> None:
@@ -85,7 +85,7 @@ def test_a_queue_and_an_exchange_of_one_name_are_two() -> None:
     exchange = exchange_of({"a": "1"})
     exchange.add(Binding("x", "a", False, "1"))
     chosen = Counter(next(iter(exchange.match(key, None))).to_queue for key in KEYS)
-    assert abs(chosen[True] - chosen[False]) < 1000
+    assert abs(chosen[True] - chosen[False]) < 400
 
 
 def test_hash_of_a_header() -> None:

@@ -3,7 +3,7 @@ from collections import Counter
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.modulus_hash import ModulusHashExchange
 
-KEYS = [f"key-{number}" for number in range(10_000)]
+KEYS = [f"key-{number}" for number in range(6_000)]
 
 
 def exchange_of(*queues: str) -> ModulusHashExchange:

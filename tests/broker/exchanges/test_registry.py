@@ -4,7 +4,15 @@ from amqpd.broker.exchanges.headers import HeadersExchange
 from amqpd.broker.exchanges.registry import EXCHANGE_TYPES, find_exchange_type
 from amqpd.broker.exchanges.topic import TopicExchange
 
-PLUG_INS = ["x-consistent-hash", "x-modulus-hash", "x-random", "x-local-random"]
+PLUG_INS = [
+    "x-consistent-hash",
+    "x-modulus-hash",
+    "x-random",
+    "x-local-random",
+    "x-recent-history",
+    "x-message-deduplication",
+    "x-delayed-message",
+]
 
 
 def test_types_by_name() -> None:
@@ -23,4 +31,4 @@ def test_unknown_type() -> None:
 
 def test_which_read_messages() -> None:
     reading = [name for name, exchange_type in EXCHANGE_TYPES.items() if exchange_type.uses_message]
-    assert reading == ["headers", "x-random", "x-local-random"]
+    assert reading == ["headers", "x-random", "x-local-random", "x-delayed-message"]
