@@ -9,13 +9,16 @@ from amqpd import limits
 from amqpd.broker import records
 from amqpd.broker.ids import Ids, QueueNumbers
 from amqpd.broker.journal import Journal
+from amqpd.broker.logins import Logins
 from amqpd.broker.owner import Owner
 from amqpd.broker.parameters import Parameters
+from amqpd.broker.permissions import Permissions
 from amqpd.broker.policies import Policies
 from amqpd.broker.ports import ENTITIES, THERE, Store
 from amqpd.broker.turn import Turn
-from amqpd.broker.users import Users, guest
+from amqpd.broker.users import Users
 from amqpd.broker.vhost import VirtualHost
+from amqpd.broker.vhost_limits import USER_LIMITS, VHOST_LIMITS, Limits
 
 VHOST: Final = "vhost"
 
@@ -30,8 +33,10 @@ class Broker:
         self.ids = ids
         self.journal = Journal(store)
         self.turn = Turn(self.journal)
-        self.users = Users()
-        self.users.add(guest())
+        self.users = Users(self.journal)
+        self.logins = Logins(self.users, ids)
+        self.permissions = Permissions(self.journal, self.forget_routes)
+        self.limits = Limits(self.journal)
         self.policies = Policies(self.journal)
         self.parameters = Parameters(self.journal)
         self.vhosts: dict[str, VirtualHost] = {}
@@ -96,12 +101,29 @@ class Broker:
             vhost.remove_exchange(exchange)
         self.policies.clear_vhost(name)
         self.parameters.clear_vhost(name)
+        self.permissions.clear_vhost(name)
+        self.limits.clear(VHOST_LIMITS, name)
         return self.journal.delete(THERE | ENTITIES, records.entity_key(VHOST, name))
 
     def forget_routes(self) -> None:
         """Who may publish what has changed: nothing that was remembered of it counts any more."""
         for vhost in self.vhosts.values():
             vhost.version += 1
+
+    # -- users --
+
+    def delete_user(self, name: str) -> int:
+        """Delete a user with all that he may, and close his connections; the ticket that holds it.
+
+        Raises NoSuchUser.
+        """
+        self.users.delete(name)
+        self.limits.clear(USER_LIMITS, name)
+        self.permissions.clear_user(name)
+        for connection in list(self.connections):
+            if connection.user_name == name:
+                connection.force_close(f"user '{name}' was deleted")
+        return self.journal.ticket
 
     # -- the end --
 

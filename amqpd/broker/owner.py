@@ -24,5 +24,9 @@ class Owner(Waiter):
     def on_durable(self, durable: int) -> bool:
         return True
 
+    def channel_count(self) -> int:
+        """How many channels it has open."""
+        return 0
+
     def force_close(self, reason: str) -> None:
         """The operator or a shutdown closes it (320)."""

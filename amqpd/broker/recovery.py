@@ -174,7 +174,8 @@ class _Recovery:
     def _restore_entities(self) -> None:
         facts = self._facts(ENTITIES)
         self.broker.restore_vhosts([fact for fact in facts if fact["kind"] == VHOST])
-        registries = (self.broker.policies, self.broker.parameters)
+        broker = self.broker
+        registries = (broker.users, broker.permissions, broker.limits, broker.policies, broker.parameters)
         by_kind = {kind: registry for registry in registries for kind in registry.KINDS}
         for fact in facts:
             if fact["kind"] in by_kind:

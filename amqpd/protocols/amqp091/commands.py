@@ -17,7 +17,7 @@ from amqpd.broker.consumers import Consumer
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.transactions import Transaction
 from amqpd.errors import AccessRefused, NotAllowed, NotFound, NotImplementedByBroker, PreconditionFailed
-from amqpd.protocols.amqp091 import codec
+from amqpd.protocols.amqp091 import access, codec
 from amqpd.protocols.amqp091 import constants as c
 
 REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"  # the pseudo-queue of direct reply-to
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Command = Callable[["Channel", codec.Method], None]
 COMMANDS: Final[dict[int, Command]] = {}
 _SERVER_TAG = "amq.ctag-"
+_SERVER_QUEUE = "amq.gen-"
 
 
 def _command(method: int) -> Callable[[Command], Command]:
@@ -56,11 +57,14 @@ def _last_queue(channel: Channel, name: str) -> str:
 
 
 def _get_queue(channel: Channel, name: str) -> Queue:
-    return channel.connection.vhost.get_queue(_last_queue(channel, name), channel.connection)
+    """A queue that is to be read."""
+    name = _last_queue(channel, name)
+    access.check(channel.connection, "read", "queue", name)
+    return channel.connection.vhost.get_queue(name, channel.connection)
 
 
-def _check_not_default(*names: str) -> None:
-    if "" in names:
+def _check_not_default(name: str) -> None:
+    if name == "":
         raise AccessRefused("operation not permitted on the default exchange")
 
 
@@ -99,6 +103,9 @@ def exchange_declare(channel: Channel, method: codec.Method) -> None:
         vhost.get_exchange(name)
         _reply(channel, method)
         return
+    access.check(channel.connection, "configure", "exchange", name)
+    if name not in vhost.exchanges:
+        access.check_new_exchange(channel.connection, name, method["arguments"])
     ticket = vhost.declare_exchange(
         name,
         method["exchange_type"],
@@ -114,6 +121,7 @@ def exchange_declare(channel: Channel, method: codec.Method) -> None:
 def exchange_delete(channel: Channel, method: codec.Method) -> None:
     """Delete an exchange; a missing one is deleted already."""
     _check_not_default(method["exchange"])
+    access.check(channel.connection, "configure", "exchange", method["exchange"])
     ticket = channel.connection.vhost.delete_exchange(method["exchange"], if_unused=method["if_unused"])
     _reply(channel, method, ticket)
 
@@ -122,7 +130,7 @@ def exchange_delete(channel: Channel, method: codec.Method) -> None:
 def exchange_bind(channel: Channel, method: codec.Method) -> None:
     """RabbitMQ: exchange to exchange bindings."""
     vhost = channel.connection.vhost
-    _check_not_default(method["source"], method["destination"])
+    _check_binding(channel, method["source"], "exchange", method["destination"], method["routing_key"])
     vhost.get_exchange(method["source"])
     vhost.get_exchange(method["destination"])
     _reply(channel, method, vhost.bind(_exchange_binding(method)))
@@ -131,8 +139,17 @@ def exchange_bind(channel: Channel, method: codec.Method) -> None:
 @_command(c.EXCHANGE_UNBIND)
 def exchange_unbind(channel: Channel, method: codec.Method) -> None:
     """A missing binding is unbound already."""
-    _check_not_default(method["source"], method["destination"])
+    _check_binding(channel, method["source"], "exchange", method["destination"], method["routing_key"])
     _reply(channel, method, channel.connection.vhost.unbind(_exchange_binding(method)))
+
+
+def _check_binding(channel: Channel, source: str, kind: str, destination: str, key: str) -> None:
+    """Whether the user may make or remove one, in RabbitMQ's order of questions."""
+    access.check(channel.connection, "write", kind, destination)
+    if kind == "exchange":
+        _check_not_default(destination)
+    _check_not_default(source)
+    access.check_source(channel.connection, source, key)
 
 
 def _exchange_binding(method: codec.Method) -> Binding:
@@ -153,6 +170,7 @@ def queue_declare(channel: Channel, method: codec.Method) -> None:
     if method["passive"]:
         queue = vhost.get_queue(name, owner)
     else:
+        _check_declare(channel, method, name)
         queue = vhost.declare_queue(
             name,
             owner,
@@ -182,15 +200,25 @@ def _declare_reply_queue(channel: Channel, method: codec.Method, name: str) -> N
     _reply(channel, method, queue=name, message_count=0, consumer_count=1)
 
 
+def _check_declare(channel: Channel, method: codec.Method, name: str) -> None:
+    """Whether the user may declare a queue of this name, or of one that is yet to be made up."""
+    is_new = name not in channel.connection.vhost.queues
+    name = name or _SERVER_QUEUE + channel.connection.broker.ids.unique()
+    access.check(channel.connection, "configure", "queue", name)
+    if is_new:
+        access.check_new_queue(channel.connection, name, method["arguments"])
+
+
 @_command(c.QUEUE_BIND)
 def queue_bind(channel: Channel, method: codec.Method) -> None:
     """Bind a queue; an empty key with an empty queue name is the queue's name."""
     vhost = channel.connection.vhost
     name = _last_queue(channel, method["queue"])
-    _check_not_default(method["exchange"])
+    binding = _queue_binding(method, name)
+    _check_binding(channel, binding.source, "queue", name, binding.key)
     vhost.get_exchange(method["exchange"])
     vhost.get_queue(name, channel.connection)
-    _reply(channel, method, vhost.bind(_queue_binding(method, name)))
+    _reply(channel, method, vhost.bind(binding))
 
 
 @_command(c.QUEUE_UNBIND)
@@ -198,8 +226,8 @@ def queue_unbind(channel: Channel, method: codec.Method) -> None:
     """A missing binding, queue or exchange is unbound already."""
     vhost = channel.connection.vhost
     name = _last_queue(channel, method["queue"])
-    _check_not_default(method["exchange"])
     binding = _queue_binding(method, name)
+    _check_binding(channel, binding.source, "queue", name, binding.key)
     if binding in vhost.bindings:
         vhost.get_queue(name, channel.connection)
     _reply(channel, method, vhost.unbind(binding))
@@ -225,6 +253,7 @@ def queue_purge(channel: Channel, method: codec.Method) -> None:
 def queue_delete(channel: Channel, method: codec.Method) -> None:
     """Delete a queue; a missing one is deleted already."""
     name = _last_queue(channel, method["queue"])
+    access.check(channel.connection, "configure", "queue", name)
     count, ticket = channel.connection.vhost.delete_queue(
         name, channel.connection, if_unused=method["if_unused"], if_empty=method["if_empty"]
     )

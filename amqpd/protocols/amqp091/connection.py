@@ -29,7 +29,7 @@ from amqpd.errors import (
     UnexpectedFrame,
 )
 from amqpd.protocols.adapter import Adapter, Stage
-from amqpd.protocols.amqp091 import codec, commands, handshake, liveness, publishing
+from amqpd.protocols.amqp091 import access, codec, commands, handshake, liveness, publishing
 from amqpd.protocols.amqp091.channel import Channel
 from amqpd.protocols.amqp091.constants import (
     BASIC_CANCEL,
@@ -52,6 +52,7 @@ from amqpd.protocols.outbox import Outbox
 
 if TYPE_CHECKING:
     from amqpd.broker.broker import Broker
+    from amqpd.broker.users import User
     from amqpd.broker.vhost import VirtualHost
 
 logger = logging.getLogger("amqpd.connection")
@@ -105,6 +106,10 @@ class Connection(Adapter):
         self.heartbeat_s = 0
         self.max_message_size = tuning.max_message_size
         self.client_properties: Table = {}
+        self.certificate_name: str | None = None  # whom the client's TLS certificate names, "" for nobody; None: no TLS
+        self.mechanism = ""  # how it logs in
+        self.claimed_name = ""  # as whom
+        self.is_authenticating = False  # the answer to that is not there yet
         self.client_capabilities: Table = {}
         self.client = ""  # product and version, for logs
         self.alarm = ""
@@ -234,6 +239,28 @@ class Connection(Adapter):
 
     # -- handshake.py tells --
 
+    def authenticate(self, user_name: str, password: bytes) -> None:
+        """Have the broker look at a password. Until its answer is there nothing more of this connection is digested."""
+        self.claimed_name = user_name
+        self.is_authenticating = True
+        self.broker.logins.authenticate(user_name, password, self._on_authenticated)
+        if self.is_authenticating:
+            self._pause()
+
+    def _on_authenticated(self, user: User | None) -> None:
+        self.is_authenticating = False
+        try:
+            handshake.finish_authentication(self, user)
+        except Exception as error:  # noqa: BLE001 - the same edge as in _digest
+            self._on_error(error)
+        if not self.is_reading:
+            self.stage.resumable.append(self)
+
+    def may_impersonate(self) -> bool:
+        """Whether its messages may have somebody else's user_id."""
+        user = self.broker.users.find(self.user_name)
+        return user is not None and "impersonator" in user.tags
+
     def on_login(self, user_name: str) -> None:
         self.user_name = user_name
         self.state = TUNING
@@ -271,6 +298,9 @@ class Connection(Adapter):
 
     # -- channels --
 
+    def channel_count(self) -> int:
+        return len(self.channels)
+
     def _receive_channel_frame(self, kind: int, number: int, payload: bytes) -> None:
         channel = self.channels.get(number)
         if channel is None:
@@ -297,6 +327,7 @@ class Connection(Adapter):
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated "
                 f"channel_max ({self.channel_max})"
             )
+        access.check_channel(self)
         self.channels[number] = Channel(self, number)
         self.send(number, CHANNEL_OPEN_OK)
 
@@ -376,10 +407,14 @@ class Connection(Adapter):
         self.stalled_reply = reply
         self.stalled_channel = channel
         self.stalled_command = method
+        self._pause()
+        self.turn.journal.wait(self)
+
+    def _pause(self) -> None:
+        """Digest nothing more, before ``resume``."""
         self.is_open_for_input = False
         self.is_reading = False
         self.outbox.touch()  # the server looks at is_reading when it writes
-        self.turn.journal.wait(self)
 
     def on_durable(self, durable: int) -> bool:
         if self.stalled_ticket > durable:
@@ -389,7 +424,7 @@ class Connection(Adapter):
         return True
 
     def resume(self) -> None:
-        if self.state != RUNNING or not (self.stalled_ticket or self.is_congested):
+        if self.state >= CLOSING or self.is_reading or self.is_authenticating:
             return
         self.is_congested = False
         self.is_open_for_input = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from amqpd import __version__, limits
 from amqpd.broker.fields import Field, Table, boolean, longstr, table
 from amqpd.errors import ChannelError, CommandInvalid, LoginRefused, NotAllowed
-from amqpd.protocols.amqp091 import codec, sasl
+from amqpd.protocols.amqp091 import access, codec, sasl
 from amqpd.protocols.amqp091.constants import (
     ACCEPTED_HEADERS,
     CONNECTION_CLOSE,
@@ -29,13 +29,14 @@ from amqpd.protocols.amqp091.constants import (
 from amqpd.protocols.amqp091.states import CLOSING, OPENING, RUNNING, STARTING, STATE_NAMES, TUNING
 
 if TYPE_CHECKING:
+    from amqpd.broker.users import User
     from amqpd.protocols.amqp091.connection import Connection
 
 logger = logging.getLogger("amqpd.connection")
 
 
 class Tuning:
-    """What tune offers, and the bounds of one connection."""
+    """How one may log in, what tune offers, and the bounds of one connection."""
 
     def __init__(
         self,
@@ -45,12 +46,14 @@ class Tuning:
         heartbeat_s: int = 60,
         max_message_size: int = 134_217_728,
         handshake_timeout_s: float = 10.0,
+        login: sasl.LoginRules | None = None,
     ) -> None:
         self.channel_max = channel_max
         self.frame_max = frame_max
         self.heartbeat_s = heartbeat_s
         self.max_message_size = max_message_size
         self.handshake_timeout_s = handshake_timeout_s
+        self.login = login or sasl.LoginRules()
 
 
 CAPABILITIES: Final[Table] = {
@@ -108,9 +111,13 @@ def _send_start(connection: Connection) -> None:
         version_major=0,
         version_minor=9,
         server_properties=server_properties(),
-        mechanisms=" ".join(sasl.MECHANISMS).encode(),
+        mechanisms=" ".join(_offered(connection)).encode(),
         locales=b"en_US",
     )
+
+
+def _offered(connection: Connection) -> tuple[str, ...]:
+    return connection.tuning.login.offered(connection.certificate_name)
 
 
 def receive_method(connection: Connection, payload: bytes) -> None:
@@ -136,7 +143,7 @@ def receive_method(connection: Connection, payload: bytes) -> None:
         connection.send(0, CONNECTION_CLOSE_OK)
         connection.end()
     elif connection.state == RUNNING and connection.at_method == CONNECTION_UPDATE_SECRET:
-        connection.send(0, CONNECTION_UPDATE_SECRET_OK)  # passwords do not expire, so there is nothing to renew
+        connection.authenticate(connection.user_name, method["new_secret"])
     elif connection.state < OPENING:
         # RabbitMQ does not talk to a peer that it does not know.
         connection.why = f"unexpected {method.schema.name} while {STATE_NAMES[connection.state]}"
@@ -154,17 +161,39 @@ def _start_ok(connection: Connection, method: codec.Method) -> None:
         connection.client_capabilities = capabilities.value
     connection.client = " ".join(_text(properties.get(key)) for key in ("product", "version")).strip()
     mechanism = method["mechanism"]
-    if mechanism not in sasl.MECHANISMS:
+    if mechanism not in _offered(connection):
         connection.at_method = 0
         raise CommandInvalid(f"unknown authentication mechanism '{mechanism}'")
+    connection.mechanism = mechanism
     try:
-        user_name, password = sasl.read_response(mechanism, method["response"])
+        claim = sasl.read_claim(mechanism, method["response"], connection.tuning.login, connection.certificate_name)
     except sasl.MalformedResponse as error:
-        _refuse_login(connection, mechanism, str(error))
+        _refuse_login(connection, str(error))
         return
-    user = connection.broker.users.authenticate(user_name, password, is_loopback=connection.is_loopback)
+    if claim.password is None:
+        connection.claimed_name = claim.user_name
+        finish_authentication(connection, connection.broker.users.find(claim.user_name))
+    else:
+        connection.authenticate(claim.user_name, claim.password)
+
+
+def finish_authentication(connection: Connection, user: User | None) -> None:
+    """What was asked of the broker is known: ``user``, or None. Raises LoginRefused, NotAllowed."""
+    if connection.state == STARTING:
+        _finish_login(connection, user)
+    elif connection.state == RUNNING:
+        connection.at_channel, connection.at_method = 0, CONNECTION_UPDATE_SECRET
+        if user is None:
+            raise NotAllowed("New secret was refused by one of the backends")
+        connection.send(0, CONNECTION_UPDATE_SECRET_OK)
+
+
+def _finish_login(connection: Connection, user: User | None) -> None:
     if user is None:
-        _refuse_login(connection, mechanism, f"user {user_name!r}")
+        _refuse_login(connection, f"user {connection.claimed_name!r}")
+        return
+    if user.name in connection.tuning.login.loopback_users and not connection.is_loopback:
+        _refuse_login(connection, f"user {user.name!r} can only connect from this machine")
         return
     connection.on_login(user.name)
     connection.send(
@@ -176,13 +205,14 @@ def _start_ok(connection: Connection, method: codec.Method) -> None:
     )
 
 
-def _refuse_login(connection: Connection, mechanism: str, detail: str) -> None:
-    connection.why = f"login refused ({mechanism}): {detail}"
+def _refuse_login(connection: Connection, detail: str) -> None:
+    connection.why = f"login refused ({connection.mechanism}): {detail}"
     logger.warning("%s: %s", connection.name, connection.why)
     if connection.has_capability("authentication_failure_close"):
-        connection.at_method = 0
+        connection.at_channel = connection.at_method = 0
         raise LoginRefused(
-            f"Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+            f"Login was refused using authentication mechanism {connection.mechanism}. "
+            "For details see the broker logfile."
         )
     connection.end_later()
 
@@ -204,6 +234,7 @@ def _open(connection: Connection, method: codec.Method) -> None:
     vhost = connection.broker.find_vhost(name)
     if vhost is None:
         raise NotAllowed(f"vhost {name} not found")
+    access.check_open(connection, name)
     connection.on_open(vhost)
     logger.info(
         "%s: %s as user %r to virtual host %r",

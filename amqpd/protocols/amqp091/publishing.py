@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amqpd.errors import AccessRefused, NotImplementedByBroker
-from amqpd.protocols.amqp091 import codec
+from amqpd.protocols.amqp091 import access, codec
 from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
 from amqpd.protocols.amqp091.routes import Route
 
@@ -24,6 +24,8 @@ def find_route(channel: Channel, frame: bytes) -> Route | None:
     exchange = channel.connection.vhost.exchanges.get(method["exchange"])
     if exchange is None or exchange.internal or method["immediate"]:
         return None
+    if not access.may_publish(channel.connection, exchange, method["routing_key"]):
+        return None
     return _route(channel, method, exchange, payload)
 
 
@@ -33,9 +35,11 @@ def resolve(channel: Channel, payload: bytes) -> Route:
     if method["immediate"]:
         raise NotImplementedByBroker("immediate=true")
     vhost = channel.connection.vhost
+    access.check(channel.connection, "write", "exchange", method["exchange"])
     exchange = vhost.get_exchange(method["exchange"])
     if exchange.internal:
         raise AccessRefused(f"cannot publish to internal exchange '{exchange.name}' in vhost '{vhost.name}'")
+    access.check_key(channel.connection, exchange, method["routing_key"])
     return _route(channel, method, exchange, payload)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from amqpd.broker.permissions import Permission
 from amqpd.protocols.amqp091.handshake import Tuning
 from amqpd.protocols.amqp091.states import STATE_NAMES
 from tests.protocols.amqp091.dialogue import GUEST, STATES, closes, names, one, opening, peer_at, start_ok, tune_ok
@@ -27,7 +28,7 @@ def test_step_by_step() -> None:
         (start_ok(), ["connection.tune"]),
         (tune_ok(), []),
         (opening(), ["connection.open-ok"]),
-        (method(0, "connection.update-secret", new_secret=b"s", reason="r"), ["connection.update-secret-ok"]),
+        (method(0, "connection.update-secret", new_secret=b"guest", reason="r"), ["connection.update-secret-ok"]),
         (method(0, "connection.close"), ["connection.close-ok"]),
     ):
         peer.feed(data)
@@ -208,10 +209,12 @@ def test_an_unknown_virtual_host() -> None:
 
 def test_another_virtual_host() -> None:
     peer = peer_at("opening")
-    mine = peer.server.broker.add_vhost("mine")
+    broker = peer.server.broker
+    broker.add_vhost("mine")
+    broker.permissions.set(Permission("guest", "mine", "", "", ""))
     peer.feed(opening("mine"))
     assert names(peer) == ["connection.open-ok"]
-    assert peer.connection.vhost is mine
+    assert peer.connection.vhost is broker.vhosts["mine"]
 
 
 def test_why_it_was_closed() -> None:
@@ -254,6 +257,7 @@ FILLED: dict[str, dict[str, Any]] = {
     "connection.start-ok": {"mechanism": "PLAIN", "response": GUEST},
     "connection.tune-ok": {"channel_max": 1, "frame_max": 4096},
     "connection.open": {"virtual_host": "/"},
+    "connection.update-secret": {"new_secret": b"guest"},
 }
 
 
