@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -36,7 +37,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--amqpd", metavar="HOST:PORT", help="one that runs; default: this checkout, in memory")
     parser.add_argument("--rabbitmq", metavar="HOST:PORT", help="one that runs; default: a node of its own")
-    parser.add_argument("--keep-going", action="store_true", help="find more after the first difference")
+    parser.add_argument("--differences", type=int, default=1, metavar="N", help="stop after so many; default: 1")
     parser.add_argument("--unsteady", action="store_true", help="print what did not show again")
     arguments = parser.parse_args()
     arguments.features = tuple(arguments.features.split(","))
@@ -65,35 +66,47 @@ class Run:
         self._seed = seed
         self._addresses = addresses
         self._tally = Tally()
-        self._found = 0
+        self._started = time.monotonic()
 
     def run(self) -> int:
-        started = time.monotonic()
-        blocks = range(0, self._arguments.sequences, BLOCK)
-        work = [(self._seed + at, min(BLOCK, self._arguments.sequences - at)) for at in blocks]
+        wanted = self._arguments.sequences
+        blocks = [Block(self._seed + at, min(BLOCK, wanted - at), self._differences) for at in range(0, wanted, BLOCK)]
         context = multiprocessing.get_context("fork")
         with context.Pool(self._arguments.jobs, _begin_job, (self._addresses, self._arguments.features)) as pool:
-            for tally in pool.imap_unordered(_run_block, work):
-                self._take(tally, time.monotonic() - started)
-                if self._found and not self._arguments.keep_going:
+            for tally in pool.imap_unordered(_run_block, blocks):
+                self._take(tally)
+                if len(self._tally.found) >= self._differences:
                     break
-        return 1 if self._found else 0
+        return 1 if self._tally.found else 0
 
-    def _take(self, tally: Tally, elapsed_s: float) -> None:
-        self._tally.add(tally)
-        if tally.found:
-            self._found += 1
-            _say(f"\nnot the same (seed {self._seed}):\n{tally.found}\n")
+    @property
+    def _differences(self) -> int:
+        """After how many the run ends."""
+        return int(self._arguments.differences)
+
+    def _take(self, tally: Tally) -> None:
+        every = self._tally
+        every.add(tally)
+        for transcript in tally.found:
+            _say(f"\nnot the same (seed {self._seed}):\n{transcript}\n")
         if self._arguments.unsteady:
             for transcript in tally.unsteady:
                 _say(f"\ndid not show again:\n{transcript}\n")
-        every = self._tally
         accepted = ", ".join(f"{name} {count}" for name, count in sorted(every.accepted.items()))
         _say(
             f"{every.sequences}/{self._arguments.sequences} sequences, {every.operations} operations,"
-            f" {elapsed_s:.0f} s; not the same {self._found}; did not show again {len(every.unsteady)};"
-            f" accepted: {accepted or 'none'}"
+            f" {time.monotonic() - self._started:.0f} s; not the same {len(every.found)};"
+            f" did not show again {len(every.unsteady)}; accepted: {accepted or 'none'}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a job does at a time."""
+
+    seed: int
+    sequences: int
+    differences: int
 
 
 _job: dict[str, Pair] = {}
@@ -108,9 +121,8 @@ def _begin_job(addresses: tuple[Address, Address], features: tuple[str, ...]) ->
     _features[:] = features
 
 
-def _run_block(block: tuple[int, int]) -> Tally:
-    seed, count = block
-    return search(_job["pair"], seed, count, _features)
+def _run_block(block: Block) -> Tally:
+    return search(_job["pair"], block.seed, block.sequences, _features, differences=block.differences)
 
 
 def _say(text: str) -> None:

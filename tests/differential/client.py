@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tests.differential.channels import Channel
-from tests.differential.operations import Operation, Sequence, expires_soon, renamed
+from tests.differential.operations import Operation, Sequence, expires_soon, mentions, renamed
 from tests.differential.wording import Wording
 from tests.support.raw_peer import (
     CONTENT_METHODS,
@@ -33,6 +33,7 @@ CONNECTIONS: Final = 2
 PROBE: Final = 99  # the channel for passive declarations
 PATIENCE_S: Final = 3.0  # for what must come: confirms, cancels, commits
 TICK_S: Final = 0.002
+LOG_S: Final = 0.004  # what RabbitMQ's log of a quorum queue takes to apply what it was told
 EXPIRY_S: Final = 0.016  # after each step of a sequence that has messages or queues which expire within 1 ms
 
 FLOW: Final = method_payload("channel.flow", active=True)
@@ -140,6 +141,8 @@ class Client:
         """Do it all, write it all down, and clean up."""
         self._begin(sequence)
         self.rounds, self.pause_s = rounds, pause_s
+        if any(mentions(each.args, "quorum") for each in sequence):
+            self.rounds, self.pause_s = rounds + 1, pause_s + LOG_S
         for operation in sequence:
             self._do(operation)
         transcript, self.transcript = self.transcript, [Step(THE_END)]
@@ -202,6 +205,8 @@ class Client:
                 self.exchanges.add(args["exchange"])
             case "queue.declare" if args.get("queue") and not args.get("passive"):
                 self.queues.setdefault(args["queue"], connection.number)
+            case "confirm.select" if args.get("nowait"):
+                channel.is_confirming = True
             case "tx.commit" if channel.is_transactional:
                 channel.is_committing = True
             case _:

@@ -1,9 +1,10 @@
 """Two transcripts of one sequence: where they part, and whether that is explained."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
-from tests.differential.accepted import ACCEPTED, Accepted
+from tests.differential.accepted import ACCEPTED, EXTRAS, Accepted
 from tests.differential.client import Step, Transcript
 
 
@@ -18,14 +19,21 @@ class Difference:
 def find_difference(amqpd: Transcript, rabbitmq: Transcript) -> Difference | None:
     """The first one."""
     for index, (ours, theirs) in enumerate(zip(amqpd, rabbitmq, strict=True)):
-        if ours.lines != theirs.lines:
+        if _bare(ours.lines) != theirs.lines:
             return Difference(index, _find_reason(ours, theirs))
     return None
 
 
+def _bare(lines: list[str]) -> list[str]:
+    """Without what amqpd may say more."""
+    for extra in EXTRAS:
+        lines = [re.sub(extra.amqpd, "", line) for line in lines]
+    return lines
+
+
 def _find_reason(ours: Step, theirs: Step) -> Accepted | None:
-    only_ours = list((Counter(ours.lines) - Counter(theirs.lines)).elements())
-    only_theirs = list((Counter(theirs.lines) - Counter(ours.lines)).elements())
+    only_ours = list((Counter(_bare(ours.lines)) - Counter(theirs.lines)).elements())
+    only_theirs = list((Counter(theirs.lines) - Counter(_bare(ours.lines))).elements())
     operation = str(ours.operation)
     return next((each for each in ACCEPTED if each.explains(operation, only_ours, only_theirs)), None)
 
@@ -35,7 +43,7 @@ def side_by_side(amqpd: Transcript, rabbitmq: Transcript) -> str:
     words = []
     for ours, theirs in zip(amqpd, rabbitmq, strict=True):
         words.append(f"{ours.operation}")
-        if ours.lines == theirs.lines:
+        if _bare(ours.lines) == theirs.lines:
             words += [f"      {line}" for line in ours.lines]
         else:
             words += [f"  - amqpd     {line}" for line in ours.lines]

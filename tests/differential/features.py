@@ -122,9 +122,10 @@ FEATURES: Final[dict[str, Feature]] = {
         queue_flags={"durable": True, "exclusive": False, "auto_delete": False},
     ),
     "priority": Feature(
-        queue_arguments=({"x-max-priority": 3}, {"x-max-priority": 1}, {"x-max-priority": 255}),
+        queue_arguments=({"x-max-priority": 3}, {"x-max-priority": 1}),
         odd_queue_arguments=(
             ("x-max-priority", 0),
+            ("x-max-priority", 255),
             ("x-max-priority", 256),
             ("x-max-priority", -1),
             ("x-max-priority", "3"),

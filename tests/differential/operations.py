@@ -56,3 +56,12 @@ def expires_soon(value: Any) -> bool:
 def _is_soon(value: Any) -> bool:
     text = str(value)
     return text.isdigit() and int(text) <= SOON_MS
+
+
+def mentions(value: Any, word: str) -> bool:
+    """Whether the word is anywhere in it."""
+    if isinstance(value, dict):
+        return any(mentions(inner, word) for inner in value.values())
+    if isinstance(value, list | tuple):
+        return any(mentions(each, word) for each in value)
+    return bool(value == word)

@@ -1,0 +1,128 @@
+"""The harness itself: it finds what is planted, makes it small, and is not disturbed by what may be different."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.differential.client import Client, Step
+from tests.differential.comparison import find_difference
+from tests.differential.operations import Operation
+from tests.differential.search import Pair, search
+from tests.differential.wording import properties
+from tests.support import brokers, raw_peer
+from tests.support.brokers import Broker
+from tests.support.raw_peer import Typed
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Forger(Client):
+    """Hears something else than the broker said."""
+
+    said, heard = "", ""
+
+    def run(self, *args: object, **options: object) -> list[Step]:
+        transcript = super().run(*args, **options)  # type: ignore[arg-type]
+        for step in transcript:
+            for place, lines in step.heard.items():
+                step.heard[place] = [line.replace(self.said, self.heard) for line in lines]
+        return transcript
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with brokers.running_broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture
+def pair(broker: Broker) -> Iterator[tuple[Pair, Forger]]:
+    forger = Forger(broker.host, broker.port, "b")
+    clients = Pair(Client(broker.host, broker.port, "a"), forger)
+    yield clients, forger
+    clients.close()
+
+
+def test_a_broker_does_not_differ_from_itself(pair: tuple[Pair, Forger]) -> None:
+    tally = search(pair[0], 1, 40, ("core", "tx"))
+    assert tally.found == []
+    assert tally.sequences > 30
+    assert tally.unsteady == []
+
+
+def test_a_planted_difference_is_found_and_made_small(pair: tuple[Pair, Forger]) -> None:
+    clients, forger = pair
+    forger.said, forger.heard = "redelivered=True", "redelivered=False"
+    tally = search(clients, 1, 200, ("core",))
+    (found,) = tally.found
+    operations = [line for line in found.splitlines() if not line.startswith(" ")]
+    assert "  + rabbitmq" in found
+    assert "redelivered=True" in found
+    # declared, published, delivered, given back, delivered again
+    assert 4 <= len(operations) <= 6, found
+
+
+def test_what_does_not_show_again_is_counted_apart(pair: tuple[Pair, Forger]) -> None:
+    clients, forger = pair
+    honest = Client.run
+    runs: list[int] = []
+
+    def once(client: Client, *args: object, **options: object) -> list[Step]:
+        transcript = honest(client, *args, **options)  # type: ignore[arg-type]
+        if transcript and not runs:
+            runs.append(1)
+            transcript[-1].hears("0.1", "once")
+        return transcript
+
+    forger.run = once.__get__(forger)  # type: ignore[method-assign]
+    tally = search(clients, 1, 5, ("core",))
+    assert tally.found == []
+    assert len(tally.unsteady) == 1
+    assert "once" in tally.unsteady[0]
+
+
+def transcript(operation: Operation, *lines: str) -> list[Step]:
+    step = Step(operation)
+    for line in lines:
+        step.hears("0.1", line)
+    return [step]
+
+
+def test_an_accepted_difference_is_named() -> None:
+    operation = Operation("queue.declare", 0, 1, {"queue": "~q0", "arguments": {"x-unknown": 1}})
+    text = "channel.close(406, PRECONDITION_FAILED - inequivalent arg 'x-unknown' for queue ..."
+    difference = find_difference(transcript(operation, text), transcript(operation, "queue.declare-ok()"))
+    assert difference is not None
+    assert difference.accepted is not None
+    assert difference.accepted.name == "unknown-argument"
+
+
+def test_a_difference_that_is_only_like_an_accepted_one_is_not() -> None:
+    operation = Operation("queue.declare", 0, 1, {"queue": "~q0", "arguments": {"x-unknown": 1}})
+    text = "channel.close(406, PRECONDITION_FAILED - inequivalent arg 'durable' for queue ..."
+    difference = find_difference(transcript(operation, text), transcript(operation, "queue.declare-ok()"))
+    assert difference is not None
+    assert difference.accepted is None
+
+
+def test_confirms_are_compared_by_number_however_they_are_folded() -> None:
+    folded, single = transcript(Operation("publish", 0, 4)), transcript(Operation("publish", 0, 4))
+    folded[0].hears_confirms("0.4", [1, 2], "ack")
+    single[0].hears_confirms("0.4", [2], "ack")
+    single[0].hears_confirms("0.4", [1], "ack")
+    assert find_difference(folded, single) is None
+
+
+def test_properties_are_told_with_the_types_of_the_wire() -> None:
+    raw = raw_peer.properties(
+        headers={"i": Typed("I", 1), "l": Typed("l", 1), "t": True, "a": ["s", Typed("V", None)], "F": {"x": b"\x00"}},
+        delivery_mode=2,
+        reply_to="r",
+        timestamp=7,
+    )
+    assert properties(raw) == [
+        "headers={i: I:1, l: l:1, t: t:1, a: [S:'s', V], F: F{x: x:'\\x00'}}",
+        "delivery_mode=2",
+        "reply_to='r'",
+        "timestamp=7",
+    ]
