@@ -43,6 +43,16 @@ def queue_with(peer: RawPeer, name: Name, arguments: dict[str, Any]) -> str:
     return new
 
 
+def get_soon(peer: RawPeer, queue: str, **args: Any) -> Content:
+    """The first that comes to this queue, for a consumer that leaves again; unacked."""
+    peer.call(1, "basic.qos", prefetch_count=1)
+    peer.call(1, "basic.consume", queue=queue, consumer_tag="soon")
+    content = peer.expect_deliver(1, consumer_tag="soon", **args)
+    peer.call(1, "basic.cancel", consumer_tag="soon")
+    peer.call(1, "basic.qos", prefetch_count=0)
+    return content
+
+
 @dataclass(frozen=True, slots=True)
 class Death:
     """What an entry of ``x-death`` says, its time aside."""

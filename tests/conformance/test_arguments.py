@@ -5,17 +5,9 @@ from typing import Any
 import pytest
 
 from tests.conformance.conftest import Name
-from tests.support.brokers import Broker
 from tests.support.raw_peer import RawPeer, Typed, properties
 
 DURATION_MAX_MS = 315_360_000_000  # ten years
-
-
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    """These pin RabbitMQ's answers for the extensions that amqpd does not have yet."""
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd keeps these arguments and compares them; they have no effect yet")
 
 
 def invalid(arg: str, queue: str, why: str) -> str:

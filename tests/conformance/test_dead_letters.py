@@ -8,17 +8,10 @@ from typing import Any
 import pytest
 
 from tests.conformance.conftest import Name
-from tests.conformance.graves import Death, Grave, assert_died, entries, last_death, queue_with, times
-from tests.support.brokers import Broker
-from tests.support.raw_peer import TIMEOUT_S, Content, RawPeer, Typed, decode_properties, properties
+from tests.conformance.graves import Death, Grave, assert_died, entries, get_soon, last_death, queue_with, times
+from tests.support.raw_peer import TIMEOUT_S, RawPeer, Typed, decode_properties, properties
 
-FAR = {"x-message-ttl": 20}
-
-
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd has no dead letters yet")
+FAR: dict[str, Any] = {"x-message-ttl": 20}
 
 
 @pytest.fixture
@@ -39,14 +32,6 @@ def reject(peer: RawPeer, queue: str, body: bytes | None = None) -> None:
 def publish_and_reject(peer: RawPeer, queue: str, **props: Any) -> None:
     peer.publish(1, "", queue, b"a", properties(**props))
     reject(peer, queue, b"a")
-
-
-def get_soon(peer: RawPeer, queue: str) -> Content:
-    """What comes to this queue, by a consumer that leaves again; unacked."""
-    peer.call(1, "basic.consume", queue=queue, consumer_tag="soon")
-    content = peer.expect_deliver(1, consumer_tag="soon")
-    peer.call(1, "basic.cancel", consumer_tag="soon")
-    return content
 
 
 # -- why and how --
@@ -423,8 +408,8 @@ def test_a_cycle_with_a_reject_goes_on(peer: RawPeer, name: Name) -> None:
     work, wait = name("work"), name("wait")
     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": wait}
     peer.call(1, "queue.declare", queue=work, arguments=arguments)
-    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": work, "x-message-ttl": 10}
-    peer.call(1, "queue.declare", queue=wait, arguments=arguments)
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": work}
+    peer.call(1, "queue.declare", queue=wait, arguments=arguments | FAR)
     peer.publish(1, "", work, b"a")
     for count in (1, 2, 3, 4):
         content = get_soon(peer, work)

@@ -7,17 +7,10 @@ import pytest
 
 from tests.conformance.conftest import Name
 from tests.conformance.graves import Grave, queue_with
-from tests.support.brokers import Broker
 from tests.support.raw_peer import TIMEOUT_S, RawPeer, properties
 
 EXPIRES_MS = 150
 EXPIRES = {"x-expires": EXPIRES_MS}
-
-
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd does not expire queues yet")
 
 
 def is_there(peer: RawPeer, queue: str) -> bool:
@@ -100,7 +93,7 @@ def test_methods_that_do_not_count_as_use(peer: RawPeer, name: Name, method: str
 
 
 def test_a_consumer_holds_it(peer: RawPeer, name: Name) -> None:
-    queue, clock = queue_with(peer, name, {"x-expires": 30}), queue_with(peer, name, {"x-expires": 60})
+    queue, clock = queue_with(peer, name, {"x-expires": 100}), queue_with(peer, name, {"x-expires": 150})
     peer.call(1, "basic.consume", queue=queue, consumer_tag="t")
     wait_until_gone(peer, clock)
     assert is_there(peer, queue)
@@ -110,7 +103,7 @@ def test_a_consumer_holds_it(peer: RawPeer, name: Name) -> None:
 
 
 def test_a_consumer_that_is_dropped_holds_it_no_longer(peer: RawPeer, name: Name) -> None:
-    queue = queue_with(peer, name, {"x-expires": 30})
+    queue = queue_with(peer, name, {"x-expires": 100})
     peer.open_channel(2)
     peer.call(2, "basic.consume", queue=queue)
     peer.close_channel(2)
@@ -145,7 +138,7 @@ def test_its_messages_are_no_dead_letters(peer: RawPeer, name: Name) -> None:
 def test_its_bindings_go_with_it(peer: RawPeer, name: Name) -> None:
     exchange = name("x")
     peer.call(1, "exchange.declare", exchange=exchange, type="fanout", auto_delete=True)
-    queue = queue_with(peer, name, {"x-expires": 50})
+    queue = queue_with(peer, name, {"x-expires": 100})
     peer.call(1, "queue.bind", queue=queue, exchange=exchange)
     wait_until_gone(peer, queue)
     text = f"NOT_FOUND - no exchange '{exchange}' in vhost '/'"
