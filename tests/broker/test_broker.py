@@ -17,7 +17,7 @@ def test_a_new_broker_has_the_default_virtual_host_and_guest() -> None:
 def test_virtual_hosts_by_name() -> None:
     broker = Broker(MemoryStore(), CountingIds())
     assert broker.find_vhost("v") is None
-    vhost = broker.add_vhost("v")
+    vhost = broker.make_vhost("v")
     assert broker.find_vhost("v") is vhost
     assert broker.find_vhost("/") is not vhost
 
@@ -25,7 +25,7 @@ def test_virtual_hosts_by_name() -> None:
 def test_virtual_hosts_are_apart_but_share_queue_numbers() -> None:
     world = World()
     queue = world.queue()
-    other = world.broker.add_vhost("v")
+    other = world.broker.make_vhost("v")
     flags = {"durable": True, "exclusive": False, "auto_delete": False}
     twin = other.declare_queue("q", world.owner, **flags, arguments={})
     world.turn()

@@ -25,7 +25,7 @@ def world() -> World:
 
 
 def test_an_empty_store_gets_its_schema_in_the_first_batch(world: World) -> None:
-    assert world.rows(META) == dict([records.row(records.SCHEMA_KEY, 2)])
+    assert world.rows(META) == dict([records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION)])
     assert recovery.check_schema(world.disk)
 
 
@@ -38,8 +38,8 @@ def test_a_store_that_was_never_used_has_no_schema() -> None:
     [
         (b"1", r"was written by an amqpd from before its first release \(schema 1\)"),
         (
-            records.row(records.SCHEMA_KEY, 3)[1],
-            r"was written by a newer amqpd \(its schema is 3, this one reads up to 2\)",
+            records.row(records.SCHEMA_KEY, 4)[1],
+            r"was written by a newer amqpd \(its schema is 4, this one reads up to 3\)",
         ),
     ],
 )
@@ -62,8 +62,8 @@ def test_a_schema_that_is_lost_costs_nothing_else(
     else:
         world.disk.tables[META][records.SCHEMA_KEY] = value
     again = world.crash()
-    assert "the store's schema version is lost: taken for 2" in caplog.text
-    assert again.rows(META)[records.SCHEMA_KEY] == records.row(records.SCHEMA_KEY, 2)[1]
+    assert "the store's schema version is lost: taken for 3" in caplog.text
+    assert again.rows(META)[records.SCHEMA_KEY] == records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION)[1]
     assert list(again.rows(QUARANTINE).values()) == ([] if value is None else [value])
     other = again.queue("other")
     assert other.queue_id != again.find("q").queue_id
@@ -143,7 +143,8 @@ def test_a_binding_without_both_ends_is_removed(
 
 
 def test_other_virtual_hosts_come_back(world: World) -> None:
-    vhost = world.broker.add_vhost("v")
+    world.broker.add_vhost("v")
+    vhost = world.broker.vhosts["v"]
     flags: dict[str, Any] = {"durable": True, "auto_delete": False, "arguments": {}}
     vhost.declare_queue("q", world.owner, exclusive=False, **flags)
     vhost.declare_exchange("x", "direct", internal=False, **flags)

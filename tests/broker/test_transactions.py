@@ -3,7 +3,8 @@
 import pytest
 
 from amqpd.broker.ports import SEGMENTS
-from amqpd.broker.transactions import Transaction
+from amqpd.broker.properties import HAS_EXPIRATION
+from amqpd.broker.transactions import ACK, REQUEUE, Transaction
 from tests.broker.world import World
 from tests.support.raw_peer import properties
 from tests.support.wire import Peer
@@ -45,12 +46,12 @@ def got(peer: Peer) -> list[tuple[bytes, bool]]:
 
 def test_a_publish_is_held_as_it_was_routed(world: World, peer: Peer) -> None:
     peer.publish(1, "", "q", b"a", PERSISTENT, mandatory=True)
-    peer.publish(1, "", "nowhere", b"b")
+    peer.publish(1, "", "nowhere", b"b", properties(expiration="5"))
     peer.turn()
     held = transaction(peer).publishes
-    assert [([queue.name for queue in each.queues], each.mandatory, each.persistent) for each in held] == [
-        (["q"], True, True),
-        ([], False, False),
+    assert [([queue.name for queue in each.queues], each.mandatory, each.facts, each.ttl_ms) for each in held] == [
+        (["q"], True, 2, -1),
+        ([], False, HAS_EXPIRATION, 5),
     ]
     assert held[0].address == b"\x00\x01q\xce"
     assert world.find().ready_count == 0
@@ -114,7 +115,7 @@ def test_rollback_forgets_publishes_and_undoes_acks_in_order(world: World, peer:
     peer.send(1, "basic.ack", delivery_tag=2)
     peer.send(1, "basic.reject", delivery_tag=1, requeue=True)
     peer.publish(1, "", "q", b"d")
-    assert [(tag, requeue) for tag, _, requeue in transaction(peer).settled] == [(2, False), (1, True)]
+    assert [(tag, verdict) for tag, _, verdict in transaction(peer).settled] == [(2, ACK), (1, REQUEUE)]
     peer.call(1, "tx.rollback")
     assert (transaction(peer).publishes, transaction(peer).settled) == ([], [])
     assert list(peer.connection.channels[1].unacked.by_tag) == [1, 2, 3]

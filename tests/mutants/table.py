@@ -27,15 +27,13 @@ MUTANTS: Final = (
     Mutant(
         "requeue at the tail instead of the original place",
         "amqpd/broker/queues/classic.py",
-        "            heapq.heappush(self.returned, (message.position, message))\n",
-        "            message.position = self.next_position\n"
-        "            self.next_position += 1\n"
-        "            heapq.heappush(self.returned, (message.position, message))\n",
+        "self.return_count if self.counts_returns else message.position, message))\n",
+        "self.next_position + self.return_count, message))\n",
         (CHANNEL,),
     ),
     Mutant(
         "redelivered not set by a requeue",
-        "amqpd/broker/queues/classic.py",
+        "amqpd/broker/queues/base.py",
         "            message.redelivered = True\n",
         "",
         (CHANNEL,),
@@ -208,7 +206,7 @@ MUTANTS: Final = (
     Mutant(
         "what comes behind a waiting declaration is not held",
         "amqpd/protocols/amqp091/connection.py",
-        "        self.stalled_command = method\n        self.is_open_for_input = False\n",
+        "        self.stalled_command = method\n        self._pause()\n",
         "        self.stalled_command = method\n",
         (CONNECTION,),
     ),

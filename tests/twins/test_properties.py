@@ -14,9 +14,12 @@ from amqpd.broker import tables
 from amqpd.broker.properties import (
     BAD_MODE,
     DELIVERY_MODE_MASK,
+    HAS_EXPIRATION,
     HAS_HEADERS,
+    HAS_REPLY_TO,
     HAS_USER_ID,
     MALFORMED,
+    PRIORITY_SHIFT,
     check_table,
     find_headers,
     find_property,
@@ -27,6 +30,7 @@ from tests.support.raw_peer import PROPERTIES, Typed, properties, table
 
 FLAGS: Final = [(1 << (15 - position), name, domain) for position, (name, domain) in enumerate(PROPERTIES)]
 WIDTHS: Final = {"octet": 1, "longlong": 8}
+PRESENCE: Final = {0x2000: HAS_HEADERS, 0x0200: HAS_REPLY_TO, 0x0100: HAS_EXPIRATION, 0x0010: HAS_USER_ID}
 # What lies behind the end must not matter.
 REMAINDERS: Final = (b"", b"\x00" * 40, b"\xff" * 40, b"\x01aV" * 12, b"V" * 40)
 
@@ -75,7 +79,9 @@ def plain_facts(data: bytes) -> int:
     if 0x1000 in positions:
         mode = data[positions[0x1000]]
         facts |= mode | (0 if mode in (1, 2) else BAD_MODE)
-    return facts | (HAS_HEADERS if 0x2000 in positions else 0) | (HAS_USER_ID if 0x10 in positions else 0)
+    if 0x0800 in positions:
+        facts |= data[positions[0x0800]] << PRIORITY_SHIFT
+    return facts | sum(fact for flag, fact in PRESENCE.items() if flag in positions)
 
 
 def plain_table(data: bytes) -> int:
@@ -209,7 +215,7 @@ EVERYTHING: Final = properties(
 def test_every_length_of_a_full_list() -> None:
     for size in range(len(EVERYTHING)):
         assert check(EVERYTHING[:size]) == MALFORMED
-    assert check(EVERYTHING) == 2 | HAS_HEADERS | HAS_USER_ID
+    assert check(EVERYTHING) == 2 | HAS_HEADERS | HAS_USER_ID | HAS_REPLY_TO | HAS_EXPIRATION | 9 << PRIORITY_SHIFT
     assert check(EVERYTHING + b"\x00") == MALFORMED
 
 
@@ -224,6 +230,11 @@ def test_delivery_modes() -> None:
         facts = check(b"\x10\x00" + bytes([mode]))
         assert facts & DELIVERY_MODE_MASK == mode
         assert bool(facts & BAD_MODE) == (mode not in (1, 2))
+
+
+def test_priorities() -> None:
+    for priority in range(256):
+        assert check(b"\x08\x00" + bytes([priority])) == priority << PRIORITY_SHIFT
 
 
 def test_the_reserved_flag_means_nothing() -> None:

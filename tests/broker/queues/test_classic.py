@@ -174,15 +174,42 @@ def mark(world: World, queue: ClassicQueue) -> int:
 
 
 def test_no_stored_message_is_delivered_before_its_mark_is_durable(world: World, queue: ClassicQueue) -> None:
-    peer = consuming(world)
-    world.store.is_delaying = True
     world.publish(queue, *frames(b"1", b"2"))
     world.turn()
+    world.store.is_delaying = True
+    peer = consuming(world)
     assert delivered(peer) == []
     assert mark(world, queue) == 0
     world.complete()
     assert delivered(peer) == numbers(1, 2)
     assert mark(world, queue) > 2
+
+
+def test_the_mark_is_asked_for_when_the_first_consumer_comes(world: World, queue: ClassicQueue) -> None:
+    """So that the first message need not wait for it: not even for its own batch."""
+    peer = consuming(world)
+    assert mark(world, queue) == 1 + limits.DELIVERED_AHEAD
+    world.store.is_delaying = True
+    world.publish(queue, *frames(b"1"))
+    world.turn()
+    assert delivered(peer) == [b"1"]
+    again = world.crash()
+    assert again.find().ready_count == 0, "it was not confirmed"
+
+
+@pytest.mark.parametrize("kind", ["ready", "transient", "marked"])
+def test_a_consumer_asks_for_no_mark_that_is_of_no_use(world: World, kind: str) -> None:
+    """What is ready asks for its own; what no crash brings back needs none; one that is there is enough."""
+    queue = world.queue(durable=kind != "transient")
+    if kind == "marked":
+        world.publish(queue, b"1")
+        queue.settle(world.take(queue))
+        world.turn()
+    if kind == "ready":
+        world.publish(queue, b"1")
+    asked = queue.asked_mark
+    queue.on_consumer()
+    assert queue.asked_mark == asked
 
 
 def test_no_stored_message_is_got_before_its_mark_is_durable(world: World, queue: ClassicQueue) -> None:
@@ -216,12 +243,12 @@ def test_what_no_crash_brings_back_needs_no_mark(world: World, kind: str) -> Non
 
 
 def test_order_is_kept_behind_a_message_that_waits(world: World, queue: ClassicQueue) -> None:
-    peer = consuming(world)
-    world.store.is_delaying = True
     world.publish(queue, *frames(b"1"), persistent=False)
     world.publish(queue, *frames(b"2"))
     world.publish(queue, *frames(b"3"), persistent=False)
     world.turn()
+    world.store.is_delaying = True
+    peer = consuming(world)
     assert delivered(peer) == [b"1"]
     world.complete()
     assert delivered(peer) == [b"2", b"3"]

@@ -146,9 +146,14 @@ def test_groups_are_neighbours_that_gain(segments: list[Segment]) -> None:
 def written(*positions: int) -> tuple[Segment, bytes]:
     writer = SegmentWriter()
     for position in positions:
-        writer.add(position, position % 100, b"a%d" % position, b"content %d" % position)
+        writer.add(position, position % 100, b"a%d" % position, b"content %d" % position, expiry_of(position))
     made = writer.segment(0, False)
     return made, writer.value(made.key(7))
+
+
+def expiry_of(position: int) -> int:
+    """Every third one never expires."""
+    return position % 3 * 1_700_000_000_000
 
 
 def group_of(*parts: tuple[Segment, bytes]) -> tuple[list[Segment], list[bytes | None]]:
@@ -160,8 +165,9 @@ def contents(writer: SegmentWriter) -> list[int]:
     key = writer.segment(0, False).key(7)
     found = read_segment(key, writer.value(key))
     assert all(
-        (channel, address, content) == (position % 100, b"a%d" % position, b"content %d" % position)
-        for position, channel, address, content in found
+        (channel, expires_at, address, content)
+        == (position % 100, expiry_of(position), b"a%d" % position, b"content %d" % position)
+        for position, channel, expires_at, address, content in found
     )
     return [position for position, *_ in found]
 

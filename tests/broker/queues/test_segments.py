@@ -254,7 +254,8 @@ def test_exactly_what_is_not_settled_is_copied(records: list[Record], data: st.D
     copy = writer.segment(0, False)
     wanted = [record for record in records if record[0] not in settled]
     copied = read_segment(copy.key(QUEUE_ID), writer.value(copy.key(QUEUE_ID)))
-    assert copied == [(records[0][0] - 1, 9, b"before", b""), *wanted]
+    assert copied == [(records[0][0] - 1, 9, 0, b"before", b""), *wanted]
+    assert is_expiring(copy.key(QUEUE_ID)) == any(expires_at for _, _, expires_at, _, _ in wanted)
 
 
 def test_nothing_is_copied_of_what_is_damaged() -> None:
