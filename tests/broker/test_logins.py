@@ -7,12 +7,13 @@ import pytest
 from amqpd.broker import logins, passwords
 from amqpd.broker.journal import Journal
 from amqpd.broker.logins import Check, Checker, CheckerAtOnce, Logins
-from amqpd.broker.passwords import NO_PASSWORD, hash_password
+from amqpd.broker.passwords import NO_PASSWORD
 from amqpd.broker.users import GUEST, User, Users
 from amqpd.store.memory import MemoryStore
+from tests.support.passwords import quick_hash
 from tests.support.wire import CountingIds
 
-ADA = User("ada", hash_password(b"secret", b"salt" * 4))
+ADA = User("ada", quick_hash(b"secret"))
 BOB = User("bob", passwords.hash_like_rabbitmq(b"secret", b"salt"))
 CARL = User("carl", NO_PASSWORD)
 
@@ -126,7 +127,7 @@ def test_who_asks_something_else_waits_for_his_own(world: World) -> None:
 def test_changed_password_is_not_remembered(world: World) -> None:
     world.ask("ada", b"secret")
     world.finish()
-    world.users.set(replace(ADA, password=hash_password(b"other", b"salt" * 4)))
+    world.users.set(replace(ADA, password=quick_hash(b"other")))
     world.ask("ada", b"secret")
     assert world.finish() == [None]
     world.ask("ada", b"other")
@@ -149,7 +150,7 @@ def test_who_is_deleted_while_his_password_is_looked_at_is_refused(world: World)
 
 def test_who_is_changed_while_his_password_is_looked_at_is_refused(world: World) -> None:
     world.ask("ada", b"secret")
-    world.users.set(replace(ADA, password=hash_password(b"other", b"salt" * 4)))
+    world.users.set(replace(ADA, password=quick_hash(b"other")))
     assert world.finish() == [None]
 
 
