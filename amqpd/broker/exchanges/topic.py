@@ -9,6 +9,8 @@ words x nodes, whatever the patterns. (Backtracking is exponential in the count 
 than two of them in a key for that reason, CVE-2026-67419. Here they are harmless.)
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 
 from amqpd.broker.bindings import Binding
@@ -32,79 +34,113 @@ class TopicExchange(Exchange):
         arguments: Table | None = None,
     ) -> None:
         super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
-        self._root = Node(repeats=False)
+        self._root = Node()
 
     def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
         """The bindings at the nodes where the last word leaves the walk."""
-        nodes: dict[Node, None] = {}
+        nodes: list[Node] = []
         for nodes in self.walk(routing_key):
             if not nodes:
                 return ()
-        return [binding for node in nodes for binding in node.bindings]
+        found: list[Binding] = []
+        for node in nodes:
+            if node.bindings:
+                found.extend(node.bindings)
+        return found
 
-    def walk(self, routing_key: str) -> "Iterator[dict[Node, None]]":
+    def walk(self, routing_key: str) -> Iterator[list[Node]]:
         """The nodes the walk may stand on: at the start, then after each word of the key."""
-        nodes: dict[Node, None] = {}
-        _enter(self._root, nodes)
+        root = self._root
+        staying = {} if root.many is None else {root.many: None}
+        nodes = [root, *staying]
         yield nodes
         for word in _words(routing_key):
-            nodes = _step(nodes, word)
+            nodes = _step(nodes, word, staying)
             yield nodes
 
     def _insert(self, binding: Binding) -> None:
         node = self._root
         for word in _pattern(binding.key):
-            child = node.children.get(word)
-            if child is None:
-                child = node.children[word] = Node(repeats=word == "#")
-            node = child
+            node = node.find(word) or node.make(word)
         node.bindings[binding] = None
 
     def _discard(self, binding: Binding) -> None:
         words = _pattern(binding.key)
         path = [self._root]
         for word in words:
-            child = path[-1].children.get(word)
+            child = path[-1].find(word)
             if child is None:
                 return
             path.append(child)
         path[-1].bindings.pop(binding, None)
         # Prune from the leaf up to the first node that is still of use.
-        while words and not path[-1].bindings and not path[-1].children:
+        while words and path[-1].is_useless():
             path.pop()
-            del path[-1].children[words.pop()]
+            path[-1].drop(words.pop())
 
 
 class Node:
     """A place in the trie: the patterns that begin with the words on the way here."""
 
-    __slots__ = ("bindings", "children", "repeats")
+    __slots__ = ("bindings", "children", "many", "one")
 
-    def __init__(self, *, repeats: bool) -> None:
-        self.children: dict[str, Node] = {}  # by word, wildcards under their own sign
+    def __init__(self) -> None:
+        self.children: dict[str, Node] = {}  # by word
+        self.one: Node | None = None  # behind "*"
+        self.many: Node | None = None  # behind "#"
         self.bindings: dict[Binding, None] = {}  # the patterns that end here
-        self.repeats = repeats  # reached by "#": stays where it is for any word
+
+    def find(self, word: str) -> Node | None:
+        """What is behind this word of a pattern."""
+        if word == "*":
+            return self.one
+        return self.many if word == "#" else self.children.get(word)
+
+    def make(self, word: str) -> Node:
+        """A place behind this word of a pattern, where there is none."""
+        node = Node()
+        if word == "*":
+            self.one = node
+        elif word == "#":
+            self.many = node
+        else:
+            self.children[word] = node
+        return node
+
+    def drop(self, word: str) -> None:
+        """Forget what is behind this word of a pattern."""
+        if word == "*":
+            self.one = None
+        elif word == "#":
+            self.many = None
+        else:
+            del self.children[word]
+
+    def is_useless(self) -> bool:
+        """Whether no pattern ends here or goes on."""
+        return not (self.bindings or self.children or self.one or self.many)
 
 
-def _step(nodes: dict[Node, None], word: str) -> dict[Node, None]:
-    reached: dict[Node, None] = {}
+def _step(nodes: list[Node], word: str, staying: dict[Node, None]) -> list[Node]:
+    """Where the walk may stand after ``word``, each node once: one parent leads to it.
+
+    A node behind "#" is also where it was: once the walk is there, it stays for any word, hence ``staying``, which
+    grows.
+    """
+    reached: list[Node] = []
     for node in nodes:
-        if node.repeats:
-            reached[node] = None
-        # A routing key's own "*" or "#" finds the wildcard twice; the dict makes it one.
-        for edge in (word, "*"):
-            child = node.children.get(edge)
-            if child is not None:
-                _enter(child, reached)
+        child = node.children.get(word)
+        if child is not None:
+            reached.append(child)
+            if child.many is not None:
+                staying[child.many] = None
+        child = node.one
+        if child is not None:
+            reached.append(child)
+            if child.many is not None:
+                staying[child.many] = None
+    reached += staying
     return reached
-
-
-def _enter(node: Node, nodes: dict[Node, None]) -> None:
-    """Stand on this node, and so on the ``#`` that may follow, which needs no word. It is one: see ``_pattern``."""
-    nodes[node] = None
-    follower = node.children.get("#")
-    if follower is not None:
-        nodes[follower] = None
 
 
 def _words(key: str) -> list[str]:
