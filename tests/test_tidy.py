@@ -22,6 +22,7 @@ LONG_MODULES: dict[str, str] = {
 # Start of a module's path -> why it may import inside a function.
 LAZY_IMPORTERS = {
     "amqpd/_build.py": "mypyc and setuptools are loaded only in the child that compiles",
+    "amqpd/broker/patterns.py": "most brokers have no pattern but .*, and the package takes 50 ms to import",
     "amqpd/cli/": "a command loads what it needs, so that --help and completion start at once",
 }
 

@@ -59,11 +59,11 @@ def find_property(content: bytes, name: str) -> str | None:
 
 
 def with_headers(content: bytes, headers: Table, **others: str | None) -> bytes:
-    """The same content with these headers, none when empty; and with other short strings, None for without."""
+    """The same content with these headers, and with other short strings, None for without."""
     changes = {
         PROPERTY_FLAGS[name]: None if text is None else tables.write_shortstr(text) for name, text in others.items()
     }
-    return _rewrite(content, {HEADERS: tables.write_table(headers) if headers else None, **changes})
+    return _rewrite(content, {HEADERS: tables.write_table(headers), **changes})
 
 
 def with_property(content: bytes, name: str, text: str | None) -> bytes:
@@ -73,7 +73,13 @@ def with_property(content: bytes, name: str, text: str | None) -> bytes:
 
 def with_delivery_count(content: bytes, count: int) -> bytes:
     """The same content with the header that says how often it came back (RabbitMQ: x-delivery-count)."""
-    return with_headers(content, {**read_headers(content), "x-delivery-count": Field("l", count)})
+    headers = {**read_headers(content), "x-delivery-count": Field("l", count)}
+    return with_headers(content, dict(sorted(headers.items())))
+
+
+def without_blind_copies(content: bytes) -> bytes:
+    """The same content without the header BCC."""
+    return with_headers(content, {name: field for name, field in read_headers(content).items() if name != "BCC"})
 
 
 def _shortstr(text: str | None) -> bytes | None:

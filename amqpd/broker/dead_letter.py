@@ -8,8 +8,8 @@ from typing import Final
 
 from amqpd.broker import contents, tables
 from amqpd.broker.fields import INTEGER_KINDS, Field, Table, longstr
-from amqpd.broker.message import Message
-from amqpd.broker.publication import Publication, copies
+from amqpd.broker.message import BLIND, Message
+from amqpd.broker.publication import CARBON_COPIES, Publication, copies
 
 X_DEATH: Final = "x-death"
 REJECTED: Final = "rejected"
@@ -35,11 +35,13 @@ def dead_publication(
     if expiration is not None:
         death["original-expiration"] = longstr(expiration)
     _record(headers, death)
+    channel = message.channel
     if key is not None:
-        headers.pop("CC", None)
+        headers = {name: field for name, field in headers.items() if name not in CARBON_COPIES}
+        channel &= ~BLIND
     content = contents.with_headers(message.content, dict(sorted(headers.items())), expiration=None)
     persistent = contents.find_property(message.content, "delivery_mode") == "2"
-    return Publication(exchange, own_key if key is None else key, content, message.channel, persistent=persistent)
+    return Publication(exchange, own_key if key is None else key, content, channel, persistent=persistent)
 
 
 def _record(headers: Table, death: Table) -> None:

@@ -8,7 +8,7 @@ the same number then needs no other bytes: docs/decisions/0002. Facts the broker
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from amqpd.broker.queues.segments import Segment
 
 
+BLIND: Final = 0x20000
+
+
 @mypyc_attr(acyclic=True)  # freed by its count: the collector would look at every message there is
 class Message:
     """One message in one queue.
 
-    ``content``: content header frame and body frames, as received on channel number ``channel``.
+    ``content``: content header frame and body frames, as received on channel number ``channel``. That has BLIND added
+    when the header BCC is among them, which nobody sees.
     ``address``: exchange and routing key as two short strings, then a frame-end octet: the tail of deliver and get-ok.
     ``position``: the queue's own ever-growing number, kept for life. ``stored``: belongs on disk (persistent, in a
     durable queue). ``settled``: acked, rejected or purged. ``segment``: where it is on disk, once its batch was sealed.
-    ``consumer``: who has it unacked. ``expires_at``: milliseconds since 1970, 0 for never. ``priority``: 0 to 255.
+    ``consumer``: who has it unacked. ``expires_at``: microseconds since 1970, 0 for never. ``priority``: 0 to 255.
     ``returns``: how often it came back, where the queue counts that.
     """
 

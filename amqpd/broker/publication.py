@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from amqpd.broker import contents, tables
 from amqpd.broker.fields import TYPE_NAMES, Table
+from amqpd.broker.message import BLIND
 from amqpd.errors import PreconditionFailed
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ CARBON_COPIES = ("CC", "BCC")
 
 
 class Publication:
-    """``content``: content frames as on channel number ``channel``. ``exchange`` and ``routing_key``: where it was
-    published, as consumers are told. ``kept``: an exchange took it instead of routing it on. ``ticket``: what its
-    confirm has to wait for, beside its queues. ``passed``: exchanges that have not seen it before. ``refused``: by a
-    queue that was full.
+    """``content``: content frames as on channel number ``channel`` (which may have BLIND, as ``Message.channel``).
+    ``exchange`` and ``routing_key``: where it was published, as consumers are told. ``kept``: an exchange took it
+    instead of routing it on. ``ticket``: what its confirm has to wait for, beside its queues. ``passed``: exchanges
+    that have not seen it before. ``refused``: by a queue that was full.
     """
 
     def __init__(self, exchange: str, routing_key: str, content: bytes, channel: int, *, persistent: bool) -> None:
@@ -57,6 +58,10 @@ class Publication:
         """All routing keys: its own, then those of the headers CC and BCC (RabbitMQ: sender-selected distribution)."""
         return [self.routing_key, *copies(self.headers)]
 
+    def shown(self) -> bytes:
+        """The content as others see it."""
+        return contents.without_blind_copies(self.content) if self.channel & BLIND else self.content
+
     @property
     def ttl_ms(self) -> int:
         """Its own time to live, -1 for none; it was checked when it came."""
@@ -69,19 +74,16 @@ class Publication:
 
 
 def received(exchange: str, routing_key: str, content: bytes, channel: int, *, persistent: bool) -> Publication:
-    """A message from a client: who gets a blind copy is not told. Raises PreconditionFailed for CC of a wrong type."""
+    """A message from a client. Raises PreconditionFailed for CC or BCC of a wrong type."""
     message = Publication(exchange, routing_key, content, channel, persistent=persistent)
     for name in CARBON_COPIES:
         field = message.headers.get(name)
         if field is not None and field.kind != "A":
             kind = TYPE_NAMES[field.kind]
             raise PreconditionFailed(f'invalid message: {{unacceptable_type_in_header,"{name}",{kind}}}')
-    if "BCC" not in message.headers:
-        return message
-    headers = {name: field for name, field in message.headers.items() if name != "BCC"}
-    seen = Publication(exchange, routing_key, contents.with_headers(content, headers), channel, persistent=persistent)
-    seen.keys = message.keys
-    return seen
+    if "BCC" in message.headers:
+        message.channel |= BLIND
+    return message
 
 
 def copies(headers: Table) -> list[str]:

@@ -173,7 +173,11 @@ class _Recovery:
 
     def _restore_entities(self) -> None:
         facts = self._facts(ENTITIES)
-        self.broker.restore_vhosts([fact for fact in facts if fact["kind"] == VHOST])
+        vhosts = [fact for fact in facts if fact["kind"] == VHOST]
+        self.broker.restore_vhosts(vhosts)
+        if not vhosts:  # written before there were others
+            for vhost in self.broker.vhosts.values():
+                self.broker.save_vhost(vhost)
         broker = self.broker
         registries = (broker.users, broker.permissions, broker.limits, broker.policies, broker.parameters)
         by_kind = {kind: registry for registry in registries for kind in registry.KINDS}

@@ -26,12 +26,14 @@ class Turn:
         self.timers = Timers()
         self.epoch_ms = 0
         self.now_ms = 0
+        self.now_us = 0  # the same, finer: two turns never have the same
         self.dirty: deque[Queue] = deque()
         self.confirming: list[Waiter] = []  # channels with publishes to confirm; each notes itself once
 
     def begin(self, now: float) -> bool:
         """The clock says ``now`` (seconds): do what is due. True when something was."""
-        self.now_ms = self.epoch_ms + int(now * 1000.0)
+        self.now_us = self.epoch_ms * 1000 + int(now * 1_000_000.0)
+        self.now_ms = self.now_us // 1000
         return self.timers.run(self.now_ms)
 
     def next_timer(self) -> float:

@@ -27,7 +27,14 @@ from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.priority import PriorityQueue
 from amqpd.broker.routing import needs_message, route_keys
 from amqpd.broker.turn import Turn
-from amqpd.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed, ResourceLocked
+from amqpd.errors import (
+    AccessRefused,
+    CommandInvalid,
+    NotFound,
+    NotImplementedByBroker,
+    PreconditionFailed,
+    ResourceLocked,
+)
 
 PREDECLARED = (
     ("", "direct", False),
@@ -234,9 +241,11 @@ class VirtualHost(Home):
         current = self.queues.get(name)
         if current is not None:
             self._check_owner(current, owner)
-            equivalence.check_queue(self.name, current, durable, auto_delete, arguments)
             if exclusive != (current.owner is not None):
                 raise self._locked(current)
+            if exclusive:  # such a queue is never durable, whatever was asked for
+                durable = current.durable
+            equivalence.check_queue(self.name, current, durable, auto_delete, arguments)
             return current
         if self.default_queue_type and "x-queue-type" not in arguments and durable and not (exclusive or auto_delete):
             arguments = {**arguments, "x-queue-type": longstr(self.default_queue_type)}
@@ -296,6 +305,11 @@ class VirtualHost(Home):
         if queue is None:
             return 0, self.journal.newest()
         self._check_owner(queue, owner)
+        if queue.settings.queue_type == queue_arguments.QUORUM and (if_unused or if_empty):
+            raise NotImplementedByBroker(
+                f"cannot delete queue '{name}' in vhost '{self.name}'. queue.delete operations with "
+                f"{'if-unused' if if_unused else 'if-empty'} flag set are not supported by quorum queues"
+            )
         if if_empty and queue.ready_count > 0:
             raise PreconditionFailed(f"queue '{name}' in vhost '{self.name}' not empty")
         if if_unused and queue.consumers.all:
@@ -324,9 +338,12 @@ class VirtualHost(Home):
         """Raises AccessRefused when an exclusive consumer and another one would meet."""
         queue = consumer.queue
         others = queue.consumers.all
+        if queue.settings.queue_type == queue_arguments.QUORUM:
+            consumer.exclusive = False
         is_single = queue.consumers.single_active
         if (others and (consumer.exclusive or others[0].exclusive)) or (consumer.exclusive and is_single):
             raise AccessRefused(f"queue '{queue.name}' in vhost '{self.name}' in exclusive use")
+        queue.catch_up()
         queue.add_consumer(consumer)
 
     def remove_consumer(self, consumer: Consumer) -> None:
@@ -388,7 +405,7 @@ class VirtualHost(Home):
         is_taken = message.kept
         priority = int(message.find("priority") or 0)
         for queue in queues:
-            stored = message.persistent and queue.on_disk
+            stored = queue.on_disk and (message.persistent or queue.stores_all)
             entry = Message(message.content, message.address, message.channel, queue, stored)
             if queue.refuses(message.content):
                 message.refused = True

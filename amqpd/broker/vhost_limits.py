@@ -51,11 +51,7 @@ class Limits:
 
     def set(self, kind: Kind, name: str, limits: Mapping[str, Any]) -> int:
         """These, and no others; the ticket. Raises InvalidLimit."""
-        for limit, value in limits.items():
-            if limit not in NAMES[kind]:
-                raise InvalidLimit(f"{limit} is no limit: {' and '.join(NAMES[kind])} are")
-            if type(value) is not int:  # a bool is an int, but not a number
-                raise InvalidLimit(f"{limit} should be a number, actually was {value!r}")
+        check_limits(kind, limits)
         self._limits[kind, name] = dict(limits)
         fact = {"name": name, "limits": dict(limits)}
         return self.journal.put(ENTITIES, *records.entity_row(kind, (name,), fact))
@@ -65,3 +61,12 @@ class Limits:
         if self._limits.pop((kind, name), None) is None:
             return 0
         return self.journal.delete(THERE | ENTITIES, records.entity_key(kind, name))
+
+
+def check_limits(kind: Kind, limits: Mapping[str, Any]) -> None:
+    """Whether ``kind`` can have these. Raises InvalidLimit."""
+    for limit, value in limits.items():
+        if limit not in NAMES[kind]:
+            raise InvalidLimit(f"{limit} is no limit: {' and '.join(NAMES[kind])} are")
+        if type(value) is not int:  # a bool is an int, but not a number
+            raise InvalidLimit(f"{limit} should be a number, actually was {value!r}")

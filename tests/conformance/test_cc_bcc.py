@@ -5,16 +5,9 @@ from typing import Any
 import pytest
 
 from tests.conformance.conftest import Name
-from tests.support.brokers import Broker
 from tests.support.raw_peer import RawPeer, Typed, decode_properties, properties
 
 HEADERS = pytest.mark.parametrize("header", ["CC", "BCC"])
-
-
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd does not look at CC and BCC yet")
 
 
 def declare(peer: RawPeer, *bindings: tuple[str, str], **arguments: Any) -> str:

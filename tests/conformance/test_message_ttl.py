@@ -4,16 +4,9 @@ import pytest
 
 from tests.conformance.conftest import Connect, Name
 from tests.conformance.graves import Death, Grave, assert_died, queue_with
-from tests.support.brokers import Broker
 from tests.support.raw_peer import RawPeer, properties
 
 NEVER = 3_600_000
-
-
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd does not expire messages yet")
 
 
 @pytest.fixture
@@ -105,7 +98,7 @@ def test_0_is_confirmed_and_not_returned(peer: RawPeer, name: Name, grave: Grave
 
 
 def test_what_is_unacked_does_not_expire(peer: RawPeer, name: Name, grave: Grave) -> None:
-    queue = queue_with(peer, name, grave.arguments | {"x-message-ttl": 60})
+    queue = queue_with(peer, name, grave.arguments | {"x-message-ttl": 100})
     peer.publish(1, "", queue, b"a")
     held = peer.get(1, queue, b"a")
     peer.publish(1, "", queue, b"b")
@@ -116,8 +109,8 @@ def test_what_is_unacked_does_not_expire(peer: RawPeer, name: Name, grave: Grave
 
 @pytest.mark.parametrize("whose", ["queue", "message"])
 def test_a_requeue_does_not_give_more_time(peer: RawPeer, name: Name, grave: Grave, whose: str) -> None:
-    queue = queue_with(peer, name, grave.arguments | ({"x-message-ttl": 60} if whose == "queue" else {}))
-    life = expiring(60) if whose == "message" else properties()
+    queue = queue_with(peer, name, grave.arguments | ({"x-message-ttl": 100} if whose == "queue" else {}))
+    life = expiring(100) if whose == "message" else properties()
     peer.publish(1, "", queue, b"held", life)
     held = peer.get(1, queue, b"held")
     peer.publish(1, "", queue, b"later", life)
@@ -128,7 +121,7 @@ def test_a_requeue_does_not_give_more_time(peer: RawPeer, name: Name, grave: Gra
 
 
 def test_a_requeue_of_what_expired_meanwhile_is_not_delivered(peer: RawPeer, name: Name, grave: Grave) -> None:
-    queue = queue_with(peer, name, grave.arguments | {"x-message-ttl": 60})
+    queue = queue_with(peer, name, grave.arguments | {"x-message-ttl": 100})
     peer.call(1, "basic.qos", prefetch_count=1)
     peer.call(1, "basic.consume", queue=queue)
     peer.publish_all(1, queue, [b"held", b"later"])
@@ -141,7 +134,7 @@ def test_a_requeue_of_what_expired_meanwhile_is_not_delivered(peer: RawPeer, nam
 
 
 def test_what_comes_back_from_a_closed_channel_expires_in_time(peer: RawPeer, name: Name, grave: Grave) -> None:
-    queue = queue_with(peer, name, grave.arguments | {"x-message-ttl": 60})
+    queue = queue_with(peer, name, grave.arguments | {"x-message-ttl": 100})
     peer.open_channel(3)
     peer.publish_all(3, queue, [b"a", b"b"])
     peer.get(3, queue, b"a")

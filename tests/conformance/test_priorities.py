@@ -6,14 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.conftest import Connect, Name
-from tests.support.brokers import Broker
 from tests.support.raw_peer import RawPeer, Typed, decode_properties, properties
-
-
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd has no priority queues yet")
 
 
 def declare(peer: RawPeer, queue: str, levels: Any = 10, **arguments: Any) -> str:

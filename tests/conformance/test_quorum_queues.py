@@ -6,17 +6,10 @@ import pytest
 
 from tests.conformance.conftest import Connect, Name
 from tests.conformance.graves import Death, Grave, assert_died, get_soon
-from tests.support.brokers import Broker
 from tests.support.raw_peer import Content, RawPeer, Typed, decode_properties, properties
 
 QUORUM = {"x-queue-type": "quorum"}
 LIMIT = {"x-delivery-limit": 20}  # the default of RabbitMQ 4; without one 3.10 requeues to the end of the queue
-
-
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd does not tell quorum queues from classic ones in all respects yet")
 
 
 @pytest.fixture

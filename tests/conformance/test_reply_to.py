@@ -13,12 +13,6 @@ PSEUDO: Final = "amq.rabbitmq.reply-to"
 NO_CONSUMER: Final = "PRECONDITION_FAILED - fast reply consumer does not exist"
 
 
-@pytest.fixture(autouse=True)
-def _not_built_yet(broker: Broker) -> None:
-    if broker.kind != "rabbitmq":
-        pytest.skip("amqpd has no direct reply-to yet")
-
-
 def missing(queue: str) -> str:
     return f"NOT_FOUND - no queue '{queue}' in vhost '/'"
 

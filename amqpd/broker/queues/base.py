@@ -84,7 +84,8 @@ class Queue(Fetcher):
         self.max_bytes: i64 = -1
         self.is_bounded = False
         self.rejects = False  # overflow: new messages are refused, instead of old ones dropped
-        self.counts_returns = False
+        self.counts_returns = False  # how often each message comes back; and those that do go first, in that order
+        self.stores_all = False  # transient messages, too
         self.is_expiring = False  # some messages may expire
         self.expiry: _Expiry | None = None
         self.disuse: _Disuse | None = None
@@ -106,7 +107,7 @@ class Queue(Fetcher):
         self.max_bytes = -1 if max_bytes is None else max_bytes
         self.is_bounded = self.max_length >= 0 or self.max_bytes >= 0
         self.rejects = self.is_bounded and settings.overflow != "drop-head"
-        self.counts_returns = settings.queue_type == QUORUM or settings.delivery_limit is not None
+        self.counts_returns = self.stores_all = settings.queue_type == QUORUM
         if self.max_bytes >= 0 and not had_bytes:
             self.ready_bytes = self.count_bytes()
         self.use()
@@ -181,7 +182,7 @@ class Queue(Fetcher):
         if ttl_ms < 0 or 0 <= self.ttl_ms < ttl_ms:
             ttl_ms = self.ttl_ms
         if ttl_ms >= 0:
-            message.expires_at = self.turn.now_ms + ttl_ms
+            message.expires_at = self.turn.now_us + ttl_ms * 1000
             self.is_expiring = True
 
     # -- out --
@@ -196,7 +197,7 @@ class Queue(Fetcher):
             message = self.head()
             if message is None:
                 break
-            if message.expires_at and message.expires_at < self.turn.now_ms:
+            if message.expires_at and message.expires_at < self.turn.now_us:
                 self._die(message, EXPIRED)
                 left -= 1
                 continue
@@ -222,7 +223,7 @@ class Queue(Fetcher):
         """A consumer was there in time for the head, only its mark is not durable yet: it does not expire meanwhile."""
         message = self.head()
         if message is not None and message.expires_at and self.consumers.next() is not None:
-            message.expires_at = max(int(message.expires_at), self.turn.now_ms + limits.MARK_GRACE_MS)
+            message.expires_at = max(int(message.expires_at), self.turn.now_us + limits.MARK_GRACE_MS * 1000)
 
     def _drop(self, budget: int) -> int:
         """Drop from the head what has expired and what is too much, ``budget`` at most; what is left of that."""
@@ -230,17 +231,19 @@ class Queue(Fetcher):
         while message is not None and budget > 0:
             if self._is_over():
                 self._die(message, MAXLEN)
-            elif message.expires_at and message.expires_at <= self.turn.now_ms:
+            elif message.expires_at and message.expires_at <= self.turn.now_us:
                 self._die(message, EXPIRED)
             else:
                 break
             budget -= 1
             message = self.head()
         if message is not None and message.expires_at:
-            self._expire_at(int(message.expires_at))
+            self._expire_at(int(message.expires_at) // 1000 + 1)
         return budget
 
     def _is_over(self) -> bool:
+        if self.rejects:
+            return False
         return 0 <= self.max_length < self.ready_count or 0 <= self.max_bytes < self.ready_bytes
 
     def _expire_at(self, at_ms: int) -> None:
@@ -263,6 +266,7 @@ class Queue(Fetcher):
         """Have what this turn published expire, overflow and go to consumers now, for an answer that counts."""
         if self.dirty and (self.is_expiring or self.is_bounded):
             self.pump(self.ready_count)
+            self.turn.now_us += 1  # what is to be delivered at once or never was not
 
     def hold_ticket(self) -> int:
         """The ticket to wait for before the head may be got; 0 when it may be now."""
@@ -274,6 +278,8 @@ class Queue(Fetcher):
         message = self.head()
         if message is not None:
             self.take(message)
+            if self.is_expiring:
+                self._drop(self.ready_count)  # the new head, before anybody counts
         if self.settings.expires_ms is not None:
             self.use()
         return message

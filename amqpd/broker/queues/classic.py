@@ -47,7 +47,8 @@ class ClassicQueue(Queue):
     ) -> None:
         self.window_bytes = window_bytes
         self.ready: deque[Message] = deque()
-        self.returned: list[tuple[int, Message]] = []
+        self.returned: list[tuple[int, Message]] = []  # by position; where returns count, by the order of return
+        self.return_count = 0
         self.tail: deque[Message] = deque()
         self.paging = False  # beyond the window: new messages go to the tail, and to disk
         self.memory_bytes = 0  # of `ready` and `tail`
@@ -94,7 +95,8 @@ class ClassicQueue(Queue):
             self.mark_dirty()
 
     def put_back(self, message: Message) -> None:
-        heapq.heappush(self.returned, (message.position, message))
+        self.return_count += 1
+        heapq.heappush(self.returned, (self.return_count if self.counts_returns else message.position, message))
         self.ready_count += 1
         self.unacked_count -= 1
         if self.max_bytes >= 0:

@@ -17,7 +17,7 @@ from amqpd import limits
 from amqpd.broker import arguments, contents, tables
 from amqpd.broker.confirms import Confirms
 from amqpd.broker.consumers import Consumer
-from amqpd.broker.message import Message
+from amqpd.broker.message import BLIND, Message
 from amqpd.broker.ports import Outlet
 from amqpd.broker.properties import (
     BAD_MODE,
@@ -36,7 +36,7 @@ from amqpd.broker.queues.base import Queue
 from amqpd.broker.transactions import ACK, REJECT, REQUEUE, HeldPublish, Transaction
 from amqpd.broker.unacked import Unacked
 from amqpd.errors import FrameError, PreconditionFailed, UnexpectedFrame
-from amqpd.protocols.amqp091 import hot_codec, publishing
+from amqpd.protocols.amqp091 import access, hot_codec, publishing
 from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
 from amqpd.protocols.amqp091.frames import octets
 from amqpd.protocols.amqp091.routes import Route
@@ -70,6 +70,7 @@ class Channel(Outlet):
         self.is_confirming = False  # noted in turn.confirming or waiting for a ticket
         self.tx: Transaction | None = None
         self.reply_name = ""  # where answers to this channel go (direct reply-to); "" while it does not ask
+        self.has_refused = False  # a queue refused something of the transaction that is committed
         self.reply_tag = ""  # of the consumer that gets them
         # Assembly of a content whose method came alone.
         self.content_method = 0  # whose content is due; 0: none
@@ -90,18 +91,21 @@ class Channel(Outlet):
         ttl_ms: i64 = -1
         by_message = route.by_message
         if facts > 2 or facts < 0:
-            self._check_facts(content, facts)
-            if facts & HAS_EXPIRATION:
-                ttl_ms = arguments.parse_expiration(contents.find_property(content, "expiration") or "")
+            self._check_form(content, facts)
             if facts & HAS_REPLY_TO:
                 content = self._with_reply_name(content)
+            if facts & HAS_USER_ID:
+                self._check_user_id(content)
+            if facts & HAS_EXPIRATION:
+                ttl_ms = arguments.parse_expiration(contents.find_property(content, "expiration") or "")
             if facts & HAS_HEADERS:
                 by_message = by_message or has_copies(content)
         message: Publication | None = None
         if by_message:
             persistent = facts & DELIVERY_MODE_MASK == 2
             message = received(route.exchange.name, route.routing_key, content, self.number, persistent=persistent)
-            content = message.content
+        if facts & BAD_MODE:
+            raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{facts & DELIVERY_MODE_MASK}}}")
         if self.tx is not None:
             held = HeldPublish(
                 route.queues, message, route.asker, content, route.address, route.mandatory, facts, ttl_ms
@@ -127,16 +131,17 @@ class Channel(Outlet):
             if queue.deleted:
                 continue
             is_routed = True
-            message = Message(content, address, number, queue, persistent and queue.on_disk)
+            stored = queue.on_disk and (persistent or queue.stores_all)
+            message = Message(content, address, number, queue, stored)
             if queue.rejects and queue.refuses(content):
                 queue.refuse(message)
-                is_refused = True
+                is_refused = self.has_refused = True
                 continue
             if facts > 2:
                 message.priority = int((facts >> PRIORITY_SHIFT) & 0xFF)
             if ttl_ms >= 0 or queue.ttl_ms >= 0:
                 queue.expire_after(message, ttl_ms)
-            if message.stored:
+            if stored:
                 ticket = turn.journal.ticket
             queue.enqueue(message)
         if not is_routed and mandatory:
@@ -169,30 +174,37 @@ class Channel(Outlet):
         ttl_ms: i64,
     ) -> None:
         """An answer to a request, or a message that exchanges must see before they know where it goes."""
-        if asker is not None:
-            asker.answer(address, content, self.number)
         if message is None:
+            if asker is not None:
+                asker.answer(address, content, self.number)
             self._enqueue(queues, content, address, mandatory, facts, ttl_ms)
             return
         vhost = self.connection.vhost
-        queues = vhost.route(vhost.get_exchange(message.exchange), message.routing_key, message)
+        exchange = vhost.get_exchange(message.exchange)
+        for key in message.keys[1:]:
+            access.check_key(self.connection, exchange, key)
+        if message.exchange == "":
+            for key in message.keys:
+                asker = vhost.askers.get(key)
+                if asker is not None:
+                    asker.answer(address, message.shown(), self.number)
+        queues = vhost.route(exchange, message.routing_key, message)
         if not queues and not message.kept and mandatory:
-            self._return(content, address)
+            self._return(message.shown(), address)
         self._confirm(vhost.enqueue(message, queues), message.refused)
+        self.has_refused |= message.refused
 
-    def _check_facts(self, content: bytes, facts: i64) -> None:
+    def _check_form(self, content: bytes, facts: i64) -> None:
         if facts == MALFORMED:
             header_end: i64 = 7 + int(read_i32_be(content, 3))
             raise FrameError(f"type 2, {octets(content[7:header_end])}: malformed properties")
-        mode: i64 = facts & DELIVERY_MODE_MASK
-        if facts & BAD_MODE:
-            raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{mode}}}")
-        if facts & HAS_USER_ID:
-            p: i64 = find_user_id(content, 19)
-            user_id = tables.text_of(content[p + 1 : p + 1 + i64(content[p])])
-            user = self.connection.user_name
-            if user_id != user:
-                raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{user}'")
+
+    def _check_user_id(self, content: bytes) -> None:
+        p: i64 = find_user_id(content, 19)
+        user_id = tables.text_of(content[p + 1 : p + 1 + i64(content[p])])
+        user = self.connection.user_name
+        if user_id != user and not self.connection.may_impersonate():
+            raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{user}'")
 
     def _with_reply_name(self, content: bytes) -> bytes:
         """A request names the pseudo-queue; what travels is the name under which this channel waits for the answer."""
@@ -299,10 +311,17 @@ class Channel(Outlet):
     def content_for(self, message: Message) -> bytes:
         """The content frames of ``message``, as this channel sends them."""
         content = message.content
+        channel = message.channel
         if message.returns:
             content = contents.with_delivery_count(content, message.returns)
+        if channel & BLIND:
+            content = contents.without_blind_copies(content)
+            channel ^= BLIND
+        return self._frames(content, channel)
+
+    def _frames(self, content: bytes, channel: int) -> bytes:
         frame_max: i64 = self.connection.frame_max
-        if message.channel == self.number and (len(content) <= frame_max or hot_codec.fits(content, frame_max)):
+        if channel == self.number and (len(content) <= frame_max or hot_codec.fits(content, frame_max)):
             return content
         return hot_codec.reframe(content, self.number, frame_max)
 
@@ -334,8 +353,7 @@ class Channel(Outlet):
         if not self.reply_name or self.is_closing or self.outbox.size >= limits.OUTBOX_STOP_BYTES:
             return
         prefix = hot_codec.deliver_prefix(self.number, tables.bytes_of(self.reply_tag), len(address))
-        body = content if channel == self.number else hot_codec.reframe(content, self.number, self.connection.frame_max)
-        self.outbox.write_delivery(prefix, self.next_tag, False, address, body)
+        self.outbox.write_delivery(prefix, self.next_tag, False, address, self._frames(content, channel))
 
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
         self.consumers.pop(consumer.tag, None)
@@ -414,10 +432,11 @@ class Channel(Outlet):
     # -- transactions --
 
     def commit(self) -> int:
-        """tx.commit: publishes, then acks; the ticket that holds them."""
+        """tx.commit: publishes, then acks; the ticket that holds them. Raises PreconditionFailed if a queue refused."""
         tx = self.tx
         assert tx is not None
         self.tx = Transaction()
+        self.has_refused = False
         for held in tx.publishes:
             self._publish_specially(
                 held.queues,
@@ -436,6 +455,8 @@ class Channel(Outlet):
                 self._bury([message])
             else:
                 self._settle(message)
+        if self.has_refused:
+            raise PreconditionFailed("partial tx completion")
         return self.turn.journal.newest()
 
     def rollback(self) -> None:

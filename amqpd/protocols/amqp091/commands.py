@@ -16,7 +16,14 @@ from amqpd.broker.confirms import Confirms
 from amqpd.broker.consumers import Consumer
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.transactions import Transaction
-from amqpd.errors import AccessRefused, NotAllowed, NotFound, NotImplementedByBroker, PreconditionFailed
+from amqpd.errors import (
+    AccessRefused,
+    NotAllowed,
+    NotFound,
+    NotImplementedByBroker,
+    PreconditionFailed,
+    ResourceLocked,
+)
 from amqpd.protocols.amqp091 import access, codec
 from amqpd.protocols.amqp091 import constants as c
 
@@ -306,7 +313,7 @@ def basic_consume(channel: Channel, method: codec.Method) -> None:
         priority=consumer_priority(queue.name, vhost.name, method["arguments"]),
     )
     if channel.channel_prefetch and queue.settings.queue_type == QUORUM:
-        raise NotImplementedByBroker(f"{_rabbit_name(queue)} does not support global qos")
+        raise NotImplementedByBroker(f"queue '{queue.name}' in vhost '{vhost.name}' does not support global qos")
     vhost.add_consumer(consumer)
     channel.consumers[consumer.tag] = consumer
     _reply(channel, method, consumer_tag=consumer.tag)
@@ -320,10 +327,6 @@ def _consume_answers(channel: Channel, method: codec.Method, tag: str) -> None:
         raise PreconditionFailed("reply consumer already set")
     channel.ask(tag)
     _reply(channel, method, consumer_tag=tag)
-
-
-def _rabbit_name(queue: Queue) -> str:
-    return f"queue '{queue.name}' in vhost"
 
 
 @_command(c.BASIC_CANCEL)
@@ -341,6 +344,11 @@ def basic_cancel(channel: Channel, method: codec.Method) -> None:
 def basic_get(channel: Channel, method: codec.Method) -> None:
     """One message, now, or get-empty."""
     queue = _get_queue(channel, method["queue"])
+    if queue.consumers.single_active and queue.settings.queue_type == QUORUM:
+        raise ResourceLocked(
+            f"cannot obtain access to locked queue '{queue.name}' in vhost '{channel.connection.vhost.name}'. "
+            "basic.get operations are not supported by quorum queues with single active consumer"
+        )
     ticket = queue.hold_ticket()
     if ticket:
         channel.connection.retry_when(ticket, channel, method)
