@@ -122,7 +122,7 @@ class Broker:
         self.permissions.clear_user(name)
         for connection in list(self.connections):
             if connection.user_name == name:
-                connection.force_close(f"user '{name}' was deleted")
+                connection.force_close(f"user '{name}' is deleted")
         return self.journal.ticket
 
     # -- the end --

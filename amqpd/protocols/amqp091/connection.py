@@ -110,6 +110,7 @@ class Connection(Adapter):
         self.mechanism = ""  # how it logs in
         self.claimed_name = ""  # as whom
         self.is_authenticating = False  # the answer to that is not there yet
+        self.is_impersonator = False  # its messages may have somebody else's user_id
         self.client_capabilities: Table = {}
         self.client = ""  # product and version, for logs
         self.alarm = ""
@@ -256,13 +257,8 @@ class Connection(Adapter):
         if not self.is_reading:
             self.stage.resumable.append(self)
 
-    def may_impersonate(self) -> bool:
-        """Whether its messages may have somebody else's user_id."""
-        user = self.broker.users.find(self.user_name)
-        return user is not None and "impersonator" in user.tags
-
-    def on_login(self, user_name: str) -> None:
-        self.user_name = user_name
+    def on_login(self, user: User) -> None:
+        self.user_name = user.name
         self.state = TUNING
 
     def on_tuned(self, channel_max: int, frame_max: int, heartbeat_s: int) -> None:
@@ -321,8 +317,8 @@ class Connection(Adapter):
         self.decode(payload)
         if self.at_method != CHANNEL_OPEN:
             raise ChannelError("expected 'channel.open'")
+        self.at_method = 0  # RabbitMQ blames no method for what is too much
         if len(self.channels) >= self.channel_max or number > self.channel_max:
-            self.at_method = 0
             raise NotAllowed(
                 f"number of channels opened ({len(self.channels)}) has reached the negotiated "
                 f"channel_max ({self.channel_max})"

@@ -179,6 +179,7 @@ def _start_ok(connection: Connection, method: codec.Method) -> None:
 
 def finish_authentication(connection: Connection, user: User | None) -> None:
     """What was asked of the broker is known: ``user``, or None. Raises LoginRefused, NotAllowed."""
+    connection.is_impersonator = user is not None and "impersonator" in user.tags
     if connection.state == STARTING:
         _finish_login(connection, user)
     elif connection.state == RUNNING:
@@ -195,7 +196,7 @@ def _finish_login(connection: Connection, user: User | None) -> None:
     if user.name in connection.tuning.login.loopback_users and not connection.is_loopback:
         _refuse_login(connection, f"user {user.name!r} can only connect from this machine")
         return
-    connection.on_login(user.name)
+    connection.on_login(user)
     connection.send(
         0,
         CONNECTION_TUNE,

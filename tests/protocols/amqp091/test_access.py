@@ -294,7 +294,7 @@ def test_channels_of_a_user() -> None:
     second = ada_of(server)
     second.send(2, "channel.open")
     words = "number of channels opened for user 'ada' has reached the maximum allowed user limit of (2)"
-    assert closes(one(second))[:3] == ("connection.close", 530, f"NOT_ALLOWED - {words}")
+    assert closes(one(second)) == ("connection.close", 530, f"NOT_ALLOWED - {words}", 0, 0)
     first.call(2, "channel.open")
     server.peer(1, 2, 3)
 

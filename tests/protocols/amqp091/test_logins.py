@@ -326,14 +326,19 @@ def test_deleted_user_is_put_out(world: World) -> None:
     peer = ada(world)
     other = world.server.peer(1)
     world.broker.delete_user("ada")
-    text = "CONNECTION_FORCED - user 'ada' was deleted"
+    text = "CONNECTION_FORCED - user 'ada' is deleted"
     assert closes(one(peer)) == ("connection.close", 320, text, 0, 0)
     other.call(1, "queue.declare", queue="q")
     assert not world.broker.permissions.may_enter("ada", "/")
 
 
 def test_impersonator(world: World) -> None:
-    peer = ada(world)
-    assert not peer.connection.may_impersonate()
+    assert not ada(world).connection.is_impersonator
     world.broker.users.set(replace(ADA, tags=("management", "impersonator")))
-    assert peer.connection.may_impersonate()
+    peer = ada(world)
+    assert peer.connection.is_impersonator
+    world.broker.users.set(ADA)
+    assert peer.connection.is_impersonator, "tags count from the login on"
+    peer.send(0, "connection.update-secret", new_secret=b"secret", reason="r")
+    assert names(peer) == ["connection.update-secret-ok"]
+    assert not peer.connection.is_impersonator
