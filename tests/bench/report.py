@@ -83,9 +83,13 @@ def _judged(results: Results, goal: Goal, peer: str, limit: float | None) -> lis
 
 
 def _value(results: Results, goal: Goal, peer: str) -> float | None:
-    if goal.scenario:
-        return results.summary(peer, goal.scenario).median(goal.figure)
-    return results.life(peer, goal.figure)
+    if not goal.scenario:
+        return results.life(peer, goal.figure)
+    value = results.summary(peer, goal.scenario).median(goal.figure)
+    if not goal.than:
+        return value
+    other = results.summary(peer, goal.than).median(goal.figure)
+    return value / other if value is not None and other else None
 
 
 def _goal_ratio(results: Results, goal: Goal) -> float | None:

@@ -41,6 +41,11 @@ SCENARIOS: Final = {
         _scenario("G", "fanout to 10 queues, no-ack; figures per delivery", "--fanout-queues 10 --backlog 20000"),
         _scenario("H", "topic exchange, 1000 bindings", "--exchange topic --bindings 1000 --backlog 20000"),
         _scenario(
+            "H-100K",
+            "topic exchange, 100,000 bindings, each key in turn",
+            "--exchange topic --bindings 100000 --backlog 20000",
+        ),
+        _scenario(
             "I",
             "B with 10 producers, queues and consumers",
             "--producers 10 --consumers 10 --queues 10 --backlog 20000 --ack 1 --prefetch 200",
@@ -50,6 +55,18 @@ SCENARIOS: Final = {
             "J-D",
             "D at 2,000 messages a second, window 1",
             f"--rate 2000 {_PERSISTENT} --confirm 1 --ack 1 --prefetch 200",
+        ),
+        _scenario("P-B", "B with 10 priorities", "--levels 10 --backlog 20000 --ack 1 --prefetch 200"),
+        _scenario(
+            "P-D",
+            "D with 10 priorities",
+            f"--levels 10 {_PERSISTENT} --confirm 200 --ack 1 --prefetch 200",
+        ),
+        _scenario("T-B", "B with a time to live, an hour", "--ttl 3600000 --backlog 20000 --ack 1 --prefetch 200"),
+        _scenario(
+            "T-D",
+            "D with a time to live, an hour",
+            f"--ttl 3600000 {_PERSISTENT} --confirm 200 --ack 1 --prefetch 200",
         ),
         _scenario("D-only", "D, no consumer", f"{_PERSISTENT} --confirm 200 --consumers 0"),
         _scenario("J-only", "J-D, no consumer", f"--rate 2000 {_PERSISTENT} --confirm 1 --consumers 0"),

@@ -31,7 +31,7 @@ SAMPLE_L = (
 )
 
 
-def run(peer: str, sample: str, number: int = 1, message: str = "", **changed: float) -> Run:
+def run(peer: str, sample: str, number: int = 1, message: str = "", **changed: float | str) -> Run:
     figures = loadgen.parse(0, sample, "").figures | changed
     return Run(peer, figures["scenario"], number, message, figures)
 
@@ -117,6 +117,18 @@ def test_goals_are_judged() -> None:
     assert "| start to first handshake, empty directory | 150 ms | 120 | reached |" in text
     assert "| H: broker CPU per message | 6 us |  | not measured |" in text
     assert "| amqpd | 120 (90.0 to 400) | 0.10 |" in text
+
+
+def test_goal_may_be_a_share_of_another_scenario() -> None:
+    measured = results(
+        run("amqpd", SAMPLE_A, scenario="B", broker_cpu_us_per_msg=4.0),
+        run("amqpd", SAMPLE_A, scenario="P-B", broker_cpu_us_per_msg=5.0),
+        run("amqpd", SAMPLE_A, scenario="T-B", broker_cpu_us_per_msg=6.0),
+    )
+    text = report.render(measured)
+    assert "| P-B: broker CPU per message, of that of B | 1.3 x | 1.25 | reached |" in text
+    assert "| T-B: broker CPU per message, of that of B | 1.3 x | 1.50 | **not reached** |" in text
+    assert "| P-D: broker CPU per message, of that of D | 1.3 x |  | not measured |" in text
 
 
 def test_disk_shows_the_range_of_its_probes() -> None:
