@@ -48,9 +48,9 @@ EXTRAS: Final = (
 ACCEPTED: Final = (
     Accepted(
         "unknown-argument",
-        "a queue declared again with another value of an unknown argument: it may be a typing error",
-        operation=r"queue\.declare\(.*'x-(unknown|queue-mode)'",
-        amqpd=r"PRECONDITION_FAILED - inequivalent arg 'x-(unknown|queue-mode)'",
+        "a queue declared again with another value of an argument that says nothing to it: it may be a typing error",
+        operation=r"queue\.declare\(.*'x-(unknown|queue-mode|dead-letter-strategy)'",
+        amqpd=r"PRECONDITION_FAILED - inequivalent arg 'x-(unknown|queue-mode|dead-letter-strategy)'",
         rabbitmq=r"queue\.declare-ok",
     ),
 )

@@ -7,18 +7,22 @@ from. Confirms are written down as the numbers that they settle. Nothing else is
 """
 
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from tests.differential.channels import Channel
 from tests.differential.operations import Operation, Sequence, expires_soon, mentions, renamed
+from tests.differential.operators import Operator
 from tests.differential.wording import Wording
 from tests.support.raw_peer import (
     CONTENT_METHODS,
     METHOD,
     METHODS,
+    Content,
     Frame,
     Method,
     PeerError,
@@ -34,8 +38,9 @@ PROBE: Final = 99  # the channel for passive declarations
 PATIENCE_S: Final = 3.0  # for what must come: confirms, cancels, commits
 TICK_S: Final = 0.002
 LOG_S: Final = 0.004  # what RabbitMQ's log of a quorum queue takes to apply what it was told
-EXPIRY_S: Final = 0.016  # after each step of a sequence that has messages or queues which expire within 1 ms
+EXPIRY_S: Final = 0.016  # after each step of a sequence in which something soon expires; after changes of policies
 
+REPLY_ADDRESS: Final = re.compile(rb"amq\.rabbitmq\.reply-to\.[\w+/=.@-]+")
 FLOW: Final = method_payload("channel.flow", active=True)
 FLOW_OK: Final = method_payload("channel.flow-ok", active=True)
 # Methods of which no queue and no other channel hears anything.
@@ -124,8 +129,9 @@ class Connection:
 class Client:
     """The client of one broker. ``rounds``: how many probes of the queues must say the same."""
 
-    def __init__(self, host: str, port: int, name: str) -> None:
+    def __init__(self, host: str, port: int, name: str, operator: Operator | None = None) -> None:
         self.name = name
+        self.operator = operator or Operator()
         self.address = (host, port)
         self.connections = [Connection(host, port, number) for number in range(CONNECTIONS)]
         self.run_count = 0
@@ -158,6 +164,8 @@ class Client:
         self.exchanges: set[str] = set()
         self.probed: dict[str, str] = {}  # what the queues answer in this round
         self.counts: dict[str, str] = {}  # what they answered last
+        self.addresses: list[str] = []  # for replies, that requests came with
+        self.policies: set[tuple[str, str]] = set()
         self.asked: list[str] = []  # those that have not answered yet
         self.expires = any(expires_soon(each.args) for each in sequence)
 
@@ -225,6 +233,22 @@ class Client:
                 connection.peer.publish(operation.channel, body=body, props=props, **args)
             connection.bar(operation.channel)
 
+    def _reply(self, connection: Connection, operation: Operation) -> None:
+        """Publish to the ``nth`` address that a request came with."""
+        args = dict(operation.args)
+        nth = args.pop("nth")
+        if self.addresses:
+            address = self.addresses[nth % len(self.addresses)]
+            publish = {**args, "exchange": "", "routing_key": address}
+            self._publish(connection, replace(operation, args=publish))
+
+    def _set_policy(self, connection: Connection, operation: Operation) -> None:
+        self.policies.add((operation.args["kind"], renamed(operation.args["name"], self.prefix)))
+        self._hear(connection, operation.channel, self.operator.set_policy(**renamed(operation.args, self.prefix)))
+
+    def _clear_policy(self, connection: Connection, operation: Operation) -> None:
+        self._hear(connection, operation.channel, self.operator.clear_policy(**renamed(operation.args, self.prefix)))
+
     def _settle_delivery(self, connection: Connection, operation: Operation) -> None:
         """ack, nack or reject the ``nth`` delivery that is not settled; ``tag`` names one that may be unknown."""
         channel = connection.channels[operation.channel]
@@ -285,7 +309,13 @@ class Client:
         content = channel.assemble(got)
         if content is not None:
             channel.takes(content)
+            self._note_address(content)
             self._hear(connection, got.channel, self.wording.content(content))
+
+    def _note_address(self, content: Content) -> None:
+        for address in REPLY_ADDRESS.findall(content.properties):
+            if address.decode() not in self.addresses:
+                self.addresses.append(address.decode())
 
     def _take_method(self, connection: Connection, number: int, method: Method) -> None:
         if number == PROBE:
@@ -359,7 +389,7 @@ class Client:
 
     def _settle(self) -> None:
         """Until nothing happens any more, as far as can be seen."""
-        if self.expires:
+        if self.expires or "policy" in self.transcript[-1].operation.verb:
             time.sleep(EXPIRY_S)
         give_up_at = time.monotonic() + PATIENCE_S
         now: dict[str, str] = {}
@@ -444,6 +474,8 @@ class Client:
 
     def _clean_up(self) -> None:
         """Everything that the sequence left is deleted; nothing is compared any more."""
+        for kind, name in sorted(self.policies):
+            self.operator.clear_policy(kind, name)
         self._close_channels()
         self._delete_queues()
         first = self.connections[0]
@@ -494,6 +526,9 @@ VERBS: Final = {
     "together": Client._together,
     "close channel": Client._close_channel,
     "drop connection": Client._drop,
+    "reply": Client._reply,
+    "set policy": Client._set_policy,
+    "clear policy": Client._clear_policy,
 }
 WITHOUT_CHANNEL: Final = frozenset({"drop connection"})
 assert not set(VERBS) & set(METHODS)

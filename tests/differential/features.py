@@ -175,6 +175,24 @@ FEATURES: Final[dict[str, Feature]] = {
     ),
 }
 
+# What a policy may say; an operator's policy only the first ones.
+OPERATOR_DEFINITIONS: Final[tuple[Table, ...]] = (
+    {"max-length": 1},
+    {"max-length": 2, "overflow": "reject-publish"},
+    {"max-length-bytes": 12},
+    {"message-ttl": 1},
+    {"message-ttl": FAR_MS},
+    {"expires": FAR_MS},
+)
+POLICY_DEFINITIONS: Final[tuple[Table, ...]] = (
+    {"dead-letter-exchange": "", "dead-letter-routing-key": "~q1"},
+    {"dead-letter-exchange": "~e0"},
+    {"alternate-exchange": "~e1"},
+    {"overflow": "drop-head"},
+    {"overflow": "reject-publish-dlx"},
+    {"delivery-limit": 1},
+)
+
 
 def feature_names() -> tuple[str, ...]:
-    return ("core", "tx", *FEATURES)
+    return ("core", "tx", "replyto", "policy", *FEATURES)

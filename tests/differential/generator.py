@@ -18,6 +18,7 @@ from tests.support.raw_peer import Typed
 
 ACTS: Final = 3  # Hypothesis prefers short lists to long ones: a sequence is made of a few
 ACT_MAX: Final = 12
+REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Maker = Callable[[Draw, World], Operation]
@@ -252,6 +253,71 @@ def transaction(draw: Draw, world: World) -> Operation:
     return Operation(verb, 0, channel)
 
 
+# -- extensions
+
+
+def declare_and_consume(draw: Draw, world: World) -> Operation:
+    """In one write, so that a queue that soon expires has a consumer in time."""
+    index = draw(st.integers(0, len(world.queues) - 1))
+    queue = world.queues[index]
+    consumer = {"queue": queue.name, "consumer_tag": draw(st.sampled_from("abcdefgh")), "no_ack": draw(rarely)}
+    methods = [("queue.declare", queue.args), ("basic.consume", consumer)]
+    return Operation("together", draw(st.sampled_from((0, 0, 1))), 1 + index, {"methods": methods})
+
+
+def await_replies(draw: Draw, world: World) -> Operation:
+    """Replies come to the channel that sends requests."""
+    args = {"queue": REPLY_TO, "consumer_tag": draw(st.sampled_from("rs")), "no_ack": not draw(rarely)}
+    verb = draw(st.sampled_from(("basic.consume", "basic.consume", "basic.consume", "basic.cancel")))
+    if verb == "basic.cancel":
+        args = {"consumer_tag": args["consumer_tag"]}
+    elif draw(rarely):
+        args["exclusive"] = True
+    return Operation(verb, draw(st.sampled_from((0, 0, 1))), PUBLISHING, args)
+
+
+def request(draw: Draw, world: World) -> Operation:
+    name = draw(st.sampled_from(world.queue_names))
+    props = {"reply_to": REPLY_TO, "correlation_id": "1"}
+    args = {"exchange": "", "routing_key": name, "properties": props, "mandatory": draw(flags)}
+    return Operation("publish", draw(st.sampled_from((0, 0, 1))), PUBLISHING, args)
+
+
+def reply(draw: Draw, world: World) -> Operation:
+    """To an address that a request came with; to one that is none, or that nobody may use."""
+    if draw(rarely):
+        name = draw(st.sampled_from((REPLY_TO, f"{REPLY_TO}.nobody", f"{REPLY_TO}.")))
+        verb = draw(st.sampled_from(("publish", "queue.declare", "basic.get")))
+        if verb == "publish":
+            return Operation(verb, 0, DESK, {"exchange": "", "routing_key": name, "mandatory": draw(flags)})
+        return Operation(verb, 0, DESK, {"queue": name, **({"passive": draw(often)} if verb != "basic.get" else {})})
+    channel = draw(st.sampled_from((DESK, PUBLISHING)))
+    args = {"nth": draw(st.integers(0, 2)), "mandatory": draw(flags), "size": 1}
+    return Operation("reply", draw(st.sampled_from((0, 1))), channel, args)
+
+
+def set_policy(draw: Draw, world: World) -> Operation:
+    """On some of the queues or exchanges of the sequence; sometimes an operator's."""
+    kind = draw(st.sampled_from(("policy", "policy", "operator policy")))
+    definition: dict[str, Any] = {}
+    for _ in range(draw(st.integers(1, 3))):
+        definition |= draw(st.sampled_from(world.policy_definitions(kind)))
+    args = {
+        "kind": kind,
+        "name": draw(st.sampled_from(("~p0", "~p1"))),
+        "pattern": draw(st.sampled_from(("^~q", "^~q0$", "^~", "^~e", "^~q[01]"))),
+        "apply_to": draw(st.sampled_from(("all", "queues", "exchanges") if kind == "policy" else ("queues", "all"))),
+        "priority": draw(st.integers(0, 2)),
+        "definition": definition,
+    }
+    return Operation("set policy", 0, DESK, args)
+
+
+def clear_policy(draw: Draw, world: World) -> Operation:
+    kind = draw(st.sampled_from(("policy", "policy", "operator policy")))
+    return Operation("clear policy", 0, DESK, {"kind": kind, "name": draw(st.sampled_from(("~p0", "~p1")))})
+
+
 CORE: Final[tuple[tuple[int, Maker], ...]] = (
     (16, publish),
     (6, get),
@@ -272,18 +338,22 @@ CORE: Final[tuple[tuple[int, Maker], ...]] = (
     (1, drop_connection),
     (1, confirm),
 )
-TRANSACTIONS: Final[tuple[tuple[int, Maker], ...]] = ((8, transaction),)
+EXTENSIONS: Final[dict[str, tuple[tuple[int, Maker], ...]]] = {
+    "tx": ((8, transaction),),
+    "expires": ((4, declare_and_consume),),
+    "replyto": ((6, await_replies), (8, request), (6, reply)),
+    "policy": ((6, set_policy), (3, clear_policy)),
+}
 
 
 @st.composite
-def sequences(draw: Draw, features: tuple[str, ...]) -> Sequence:
-    """A world made of some of the features, and what happens in it."""
+def sequences(draw: Draw, features: tuple[str, ...]) -> tuple[tuple[str, ...], Sequence]:
+    """A world made of some of the features, which are named, and what happens in it."""
     world = draw(worlds(features))
-    makers = [maker for weight, maker in CORE for _ in range(weight)]
-    if "tx" in world.features:
-        makers += [maker for weight, maker in TRANSACTIONS for _ in range(weight)]
-    acts = st.lists(_operation(world, tuple(makers)), max_size=ACT_MAX)
-    return (*world.declarations, *(operation for _ in range(ACTS) for operation in draw(acts)))
+    weighted = [*CORE, *(pair for name in world.features for pair in EXTENSIONS.get(name, ()))]
+    makers = tuple(maker for weight, maker in weighted for _ in range(weight))
+    acts = st.lists(_operation(world, makers), max_size=ACT_MAX)
+    return world.features, (*world.declarations, *(operation for _ in range(ACTS) for operation in draw(acts)))
 
 
 @st.composite

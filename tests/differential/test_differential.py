@@ -1,14 +1,13 @@
 """A slice of the differential run: what is fixed here is the seed, so that it is the same slice each time."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.differential import nodes
 from tests.differential.client import Client
 from tests.differential.features import feature_names
 from tests.differential.search import Pair, search
-from tests.support import brokers
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -17,9 +16,11 @@ SEQUENCES = 60
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    with brokers.amqpd() as amqpd, brokers.rabbitmq(tmp_path) as rabbitmq:
-        clients = Pair(Client(amqpd.host, amqpd.port, "a"), Client(rabbitmq.host, rabbitmq.port, "r"))
+def pair() -> Iterator[Pair]:
+    with nodes.amqpd() as ours, nodes.rabbitmq() as theirs:
+        clients = Pair(
+            Client(ours.host, ours.port, "a", ours.operator()), Client(theirs.host, theirs.port, "r", theirs.operator())
+        )
         yield clients
         clients.close()
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from tests.differential.features import FEATURES, Feature
-from tests.differential.operations import Operation, Sequence
+from tests.differential.features import FEATURES, OPERATOR_DEFINITIONS, POLICY_DEFINITIONS, Feature
+from tests.differential.operations import Operation, Sequence, expires_soon
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -64,6 +64,11 @@ class World:
     @property
     def _features(self) -> list[Feature]:
         return [FEATURES[name] for name in self.features if name in FEATURES]
+
+    def policy_definitions(self, kind: str) -> list[dict[str, Any]]:
+        """Parts of a policy's definition; those that expire soon only where time to live is a feature."""
+        tables = OPERATOR_DEFINITIONS if kind == "operator policy" else (*OPERATOR_DEFINITIONS, *POLICY_DEFINITIONS)
+        return [table for table in tables if "ttl" in self.features or not expires_soon(table)]
 
     def consumer_arguments(self, draw: Draw) -> dict[str, Any]:
         tables = [table for feature in self._features for table in feature.consumer_arguments]

@@ -1,0 +1,77 @@
+"""What operators do that clients cannot: policies, told to each broker in its own way, and fast.
+
+RabbitMQ hears it over its management API, amqpd over its control socket. Answers are the same words for both: what each
+broker tells its operators is none of the client's business.
+"""
+
+import http.client
+import json
+import socket
+from base64 import b64encode
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+SET, CLEARED, REFUSED = "is set", "is cleared", "is refused"
+TIMEOUT_S: Final = 10.0
+
+
+class Operator:
+    """One that can do nothing."""
+
+    def set_policy(
+        self, kind: str, name: str, pattern: str, definition: dict[str, Any], apply_to: str, priority: int
+    ) -> str:
+        raise NotImplementedError("this broker has no operator")
+
+    def clear_policy(self, kind: str, name: str) -> str:
+        raise NotImplementedError("this broker has no operator")
+
+
+class ManagementApi(Operator):
+    """RabbitMQ's HTTP API; the connection is kept."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        self._headers = {"Authorization": f"Basic {b64encode(b'guest:guest').decode()}"}
+
+    def set_policy(
+        self, kind: str, name: str, pattern: str, definition: dict[str, Any], apply_to: str, priority: int
+    ) -> str:
+        body = {"pattern": pattern, "definition": definition, "apply-to": apply_to, "priority": priority}
+        return SET if self._ask("PUT", kind, name, json.dumps(body)) in (201, 204) else REFUSED
+
+    def clear_policy(self, kind: str, name: str) -> str:
+        return CLEARED if self._ask("DELETE", kind, name) == 204 else REFUSED
+
+    def _ask(self, verb: str, kind: str, name: str, body: str | None = None) -> int:
+        where = "policies" if kind == "policy" else "operator-policies"
+        self._connection.request(verb, f"/api/{where}/%2F/{quote(name, safe='')}", body, self._headers)
+        response = self._connection.getresponse()
+        response.read()
+        return response.status
+
+
+class ControlSocket(Operator):
+    """amqpd's; what `amqpd ctl` says to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(TIMEOUT_S)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile("r", encoding="utf-8")
+
+    def set_policy(
+        self, kind: str, name: str, pattern: str, definition: dict[str, Any], apply_to: str, priority: int
+    ) -> str:
+        values = {"name": name, "pattern": pattern, "definition": json.dumps(definition)}
+        done = self._ask(f"set_{kind}", {**values, "apply_to": apply_to, "priority": priority})
+        return SET if done else REFUSED
+
+    def clear_policy(self, kind: str, name: str) -> str:
+        return CLEARED if self._ask(f"clear_{kind}", {"name": name}) else REFUSED
+
+    def _ask(self, verb: str, values: dict[str, Any]) -> bool:
+        request = {"verb": verb.replace(" ", "_"), "values": {"vhost": "/", **values}}
+        self._socket.sendall(json.dumps(request).encode() + b"\n")
+        return "done" in json.loads(self._lines.readline())
