@@ -57,4 +57,5 @@ SEEN_STEP: Final = 4096  # ids forgotten at once when their time is over
 
 # -- names and counts --
 SHORTSTR_MAX_BYTES: Final = 255
+LATE_TAGS_MAX: Final = 65_536  # deliveries of a channel that went back unsettled: settling a later one is no error
 CHANNELS_MAX: Final = 2047

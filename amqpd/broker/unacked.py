@@ -6,15 +6,26 @@ Rules: AMQP 0-9-1, basic.ack/reject, with RabbitMQ's nack and its 406 for a tag 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from amqpd import limits
 from amqpd.broker.message import Message
 from amqpd.errors import PreconditionFailed
 
+if TYPE_CHECKING:
+    from amqpd.broker.consumers import Consumer
+
+
+class TooLate(Exception):
+    """The delivery went back to its queue before it was settled: whoever settles it now settles nothing."""
+
 
 class Unacked:
-    """Deliveries by tag, in order."""
+    """Deliveries by tag, in order. ``late``: tags of those that went back because they were held for too long."""
 
     def __init__(self) -> None:
         self.by_tag: dict[int, Message] = {}
+        self.late: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self.by_tag)
@@ -23,9 +34,12 @@ class Unacked:
         self.by_tag[tag] = message
 
     def take(self, tag: int) -> Message:
-        """The delivery ``tag``, which is forgotten. Raises PreconditionFailed when there is none."""
+        """The delivery ``tag``, which is forgotten. Raises PreconditionFailed when there is none, or TooLate."""
         message = self.by_tag.pop(tag, None)
         if message is None:
+            if tag in self.late:
+                del self.late[tag]
+                raise TooLate
             raise PreconditionFailed(f"unknown delivery tag {tag & 0xFFFFFFFFFFFFFFFF}")
         return message
 
@@ -44,13 +58,22 @@ class Unacked:
         if tag == 0:
             tags.extend(self.by_tag)
             return tags
-        if tag not in self.by_tag:
+        if tag not in self.by_tag and tag not in self.late:
             raise PreconditionFailed(f"unknown delivery tag {tag & 0xFFFFFFFFFFFFFFFF}")
         for known in self.by_tag:
-            tags.append(known)
-            if known == tag:
+            if known > tag:
                 break
+            tags.append(known)
         return tags
+
+    def take_late(self, consumer: Consumer) -> list[Message]:
+        """Everything that ``consumer`` holds, oldest first; settling it later does nothing."""
+        tags = [tag for tag, message in self.by_tag.items() if message.consumer is consumer]
+        for tag in tags:
+            self.late[tag] = None
+        while len(self.late) > limits.LATE_TAGS_MAX:
+            del self.late[next(iter(self.late))]
+        return [self.by_tag.pop(tag) for tag in tags]
 
     def take_all(self) -> list[Message]:
         """Every delivery, oldest first."""

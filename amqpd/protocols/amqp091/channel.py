@@ -34,7 +34,7 @@ from amqpd.broker.properties import (
 from amqpd.broker.publication import Publication, received
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.transactions import ACK, REJECT, REQUEUE, HeldPublish, Transaction
-from amqpd.broker.unacked import Unacked
+from amqpd.broker.unacked import TooLate, Unacked
 from amqpd.errors import FrameError, PreconditionFailed, UnexpectedFrame
 from amqpd.protocols.amqp091 import access, hot_codec, publishing
 from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
@@ -203,7 +203,7 @@ class Channel(Outlet):
         p: i64 = find_user_id(content, 19)
         user_id = tables.text_of(content[p + 1 : p + 1 + i64(content[p])])
         user = self.connection.user_name
-        if user_id != user and not self.connection.may_impersonate():
+        if user_id != user and not self.connection.is_impersonator:
             raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{user}'")
 
     def _with_reply_name(self, content: bytes) -> bytes:
@@ -355,6 +355,13 @@ class Channel(Outlet):
         prefix = hot_codec.deliver_prefix(self.number, tables.bytes_of(self.reply_tag), len(address))
         self.outbox.write_delivery(prefix, self.next_tag, False, address, self._frames(content, channel))
 
+    def cancel_late(self, consumer: Consumer) -> None:
+        """``consumer`` has held a delivery for too long: it is cancelled, and all that it holds goes back."""
+        late = self.unacked.take_late(consumer)
+        self.connection.vhost.remove_consumer(consumer)
+        self.on_consumer_cancelled(consumer)
+        self.requeue(late)
+
     def on_consumer_cancelled(self, consumer: Consumer) -> None:
         self.consumers.pop(consumer.tag, None)
         if not self.is_closing:
@@ -364,7 +371,10 @@ class Channel(Outlet):
 
     def ack(self, tag: i64) -> None:
         """basic.ack of one delivery. Raises PreconditionFailed for an unknown tag."""
-        message = self.unacked.take(tag)
+        try:
+            message = self.unacked.take(tag)
+        except TooLate:
+            return
         if self.tx is not None:
             self.tx.settled.append((int(tag), message, ACK))
         else:
@@ -385,10 +395,13 @@ class Channel(Outlet):
 
     def _take(self, tag: int, multiple: bool, verdict: int) -> list[Message]:
         """The deliveries that the peer names. Inside a transaction they are held for its end, and none is returned."""
-        if self.tx is None:
-            return self.unacked.take_up_to(tag) if multiple else [self.unacked.take(tag)]
-        for known in self.unacked.tags_up_to(tag) if multiple else [tag]:
-            self.tx.settled.append((known, self.unacked.take(known), verdict))
+        try:
+            if self.tx is None:
+                return self.unacked.take_up_to(tag) if multiple else [self.unacked.take(tag)]
+            for known in self.unacked.tags_up_to(tag) if multiple else [tag]:
+                self.tx.settled.append((known, self.unacked.take(known), verdict))
+        except TooLate:
+            pass
         return []
 
     def _bury(self, messages: list[Message]) -> None:

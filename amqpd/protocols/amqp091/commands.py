@@ -26,6 +26,7 @@ from amqpd.errors import (
 )
 from amqpd.protocols.amqp091 import access, codec
 from amqpd.protocols.amqp091 import constants as c
+from amqpd.protocols.amqp091.patience import Patience
 
 REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"  # the pseudo-queue of direct reply-to
 
@@ -316,6 +317,8 @@ def basic_consume(channel: Channel, method: codec.Method) -> None:
         raise NotImplementedByBroker(f"queue '{queue.name}' in vhost '{vhost.name}' does not support global qos")
     vhost.add_consumer(consumer)
     channel.consumers[consumer.tag] = consumer
+    if not consumer.no_ack:
+        Patience(channel, consumer).begin()
     _reply(channel, method, consumer_tag=consumer.tag)
 
 

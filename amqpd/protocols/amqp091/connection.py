@@ -495,6 +495,11 @@ class Connection(Adapter):
 
     # -- errors and the end --
 
+    def close_channel(self, channel: Channel, error: ChannelException) -> None:
+        """A soft error that no method of the peer is to blame for."""
+        self.at_channel, self.at_method = channel.number, 0
+        self._close_channel(error)
+
     def _close_channel(self, error: ChannelException) -> None:
         """A soft error: the channel is closed, and what it held goes back."""
         channel = self.channels.get(self.at_channel)

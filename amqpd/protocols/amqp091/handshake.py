@@ -46,6 +46,8 @@ class Tuning:
         heartbeat_s: int = 60,
         max_message_size: int = 134_217_728,
         handshake_timeout_s: float = 10.0,
+        consumer_timeout_ms: int = 0,
+        consumer_timeout_closes_channel: bool = False,
         login: sasl.LoginRules | None = None,
     ) -> None:
         self.channel_max = channel_max
@@ -53,6 +55,8 @@ class Tuning:
         self.heartbeat_s = heartbeat_s
         self.max_message_size = max_message_size
         self.handshake_timeout_s = handshake_timeout_s
+        self.consumer_timeout_ms = consumer_timeout_ms  # 0: a consumer may hold a delivery for ever
+        self.consumer_timeout_closes_channel = consumer_timeout_closes_channel
         self.login = login or sasl.LoginRules()
 
 
