@@ -1,44 +1,14 @@
 """Small sequences, SIGKILL at once behind each, and what the next start finds: what each -ok and confirm promises."""
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.server.serving import Served
+from tests.durability.home import Home, confirm_up_to
 from tests.support.raw_peer import RawPeer, properties
 
 PERSISTENT = properties(delivery_mode=2)
-
-
-class Home:
-    """A data directory and the broker that runs on it now, with one peer."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.broker: Served | None = None
-
-    def start(self) -> RawPeer:
-        data = str(self.directory / "data")
-        self.broker = Served(self.directory, "--data-dir", data).wait_ready()
-        return self.broker.login()
-
-    def kill_and_start(self) -> RawPeer:
-        self.end()
-        return self.start()
-
-    def stop_and_start(self, peer: RawPeer) -> RawPeer:
-        assert self.broker is not None
-        self.broker.signal(signal.SIGTERM)
-        peer.expect(0, "connection.close", reply_code=320)
-        peer.send(0, "connection.close-ok")
-        assert self.broker.wait_exit() == 0
-        return self.kill_and_start()
-
-    def end(self) -> None:
-        if self.broker is not None:
-            self.broker.kill()
 
 
 @pytest.fixture
@@ -50,11 +20,6 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def declare(peer: RawPeer, queue: str = "q") -> None:
     peer.call(1, "queue.declare", queue=queue, durable=True)
-
-
-def confirm_up_to(peer: RawPeer, last: int) -> None:
-    while peer.expect(1, "basic.ack")["delivery_tag"] < last:
-        pass
 
 
 def test_confirmed_publish(home: Home) -> None:
