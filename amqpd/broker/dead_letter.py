@@ -41,7 +41,9 @@ def dead_publication(
         channel &= ~BLIND
     content = contents.with_headers(message.content, dict(sorted(headers.items())), expiration=None)
     persistent = contents.find_property(message.content, "delivery_mode") == "2"
-    return Publication(exchange, own_key if key is None else key, content, channel, persistent=persistent)
+    dead = Publication(exchange, own_key if key is None else key, content, channel, persistent=persistent)
+    dead.is_dead = True
+    return dead
 
 
 def _record(headers: Table, death: Table) -> None:

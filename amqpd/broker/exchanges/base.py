@@ -112,7 +112,7 @@ class Exchange(ABC):
 
     def keep(self, message: Publication) -> bool:
         """Look at a message before it is matched. True: it goes no further for now."""
-        if self.seen is None:
+        if self.seen is None or message.is_dead:
             return False
         if self.seen.stops(message):
             return True

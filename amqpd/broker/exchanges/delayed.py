@@ -143,7 +143,7 @@ class DelayedExchange(Exchange):
         negated = Field("I" if -delay_ms >= _INT32_MIN else "l", -delay_ms)
         content = contents.with_headers(message.content, {**message.headers, DELAY: negated})
         flags = _PERSISTENT if message.persistent else 0
-        body = bytes([flags]) + message.channel.to_bytes(2, "big") + message.address + content
+        body = bytes([flags]) + message.channel.to_bytes(4, "big") + message.address + content
         schedule = self._schedules[DELAYED if self.durable and message.persistent else SCRATCH]
         self._last_number += 1
         ticket = schedule.add(schedule.key(schedule.turn.now_ms + delay_ms, self._last_number), body)
@@ -206,13 +206,13 @@ def _inner_type(arguments: Table) -> type[Exchange]:
 
 def _read(body: bytes) -> Publication:
     """The message that waited: flags, channel, address, content."""
-    at = 3
+    at = 5
     names: list[str] = []
     for _ in range(2):
         end = at + 1 + body[at]
         names.append(tables.text_of(body[at + 1 : end]))
         at = end
-    channel = int.from_bytes(body[1:3], "big")
+    channel = int.from_bytes(body[1:5], "big")
     return Publication(names[0], names[1], body[at + 1 :], channel, persistent=body[0] == _PERSISTENT)
 
 

@@ -5,6 +5,8 @@ Any type of exchange does it with the argument ``x-message-deduplication`` (Lavi
 type of that name (RabbitMQ's plug-in rabbitmq-message-deduplication) always does, by the header only. A message without
 an id is never a duplicate.
 
+What died in a queue and comes here again is no duplicate, for it is nowhere else.
+
 An id is known until ``x-cache-ttl`` ms are over (a header of that name has precedence), or ``x-cache-size`` ids came
 after it. It is remembered once the message is in a queue, so that what was returned or refused can come again. Of a
 durable exchange the ids of persistent messages are stored, unless ``x-cache-persistence`` is "memory", in the batch of

@@ -6,7 +6,7 @@ from amqpd.broker.fields import Field, Table
 from amqpd.broker.publication import Publication
 from amqpd.broker.queues.classic import ClassicQueue
 from tests.broker.exchanges.published import published
-from tests.broker.world import World
+from tests.broker.world import EPOCH_MS, World
 
 
 def declare(
@@ -50,10 +50,11 @@ def send(
     return message
 
 
-def pass_to(world: World, now_ms: int) -> None:
-    """All turns at that time."""
+def pass_to(world: World, ms: int) -> None:
+    """All turns so long after the first broker's start."""
+    world.now_ms = EPOCH_MS + ms
     while True:
-        is_due = world.broker.turn.begin(now_ms / 1000)
+        is_due = world.broker.turn.begin((world.now_ms - world.broker.turn.epoch_ms) / 1000)
         world.turn()
         if not is_due and not (world.store.is_reading and world.store.asked):
             return

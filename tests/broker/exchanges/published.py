@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from amqpd.broker import contents
 from amqpd.broker.fields import Table
-from amqpd.broker.publication import Publication
+from amqpd.broker.publication import Publication, received
 from tests.support import raw_peer
 
 
@@ -21,4 +21,4 @@ def published(
     header = raw_peer.content_header(len(body), raw_peer.NO_PROPERTIES)
     content = raw_peer.frame(raw_peer.CONTENT_HEADER, 1, header) + raw_peer.frame(raw_peer.BODY, 1, body)
     content = contents.with_headers(content, headers or {}, **(properties or {}))
-    return Publication(exchange, routing_key, content, 1, persistent=persistent)
+    return received(exchange, routing_key, content, 1, persistent=persistent)

@@ -6,10 +6,11 @@ from amqpd.broker import contents
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.delayed import DelayedExchange, DelayedMessage, read_delay
 from amqpd.broker.fields import Field, FieldValue, Table, longstr
+from amqpd.broker.message import BLIND
 from amqpd.broker.ports import DELAYED, SCRATCH, SEEN
 from amqpd.errors import PreconditionFailed
 from tests.broker.exchanges.house import bodies, body_of, bound, declare, pass_to, send
-from tests.broker.world import World
+from tests.broker.world import EPOCH_MS, World
 
 SECOND = Field("I", 1000)
 
@@ -66,6 +67,14 @@ def test_a_late_message_is_the_one_that_was_sent_with_its_delay_negated(world: W
     assert contents.find_property(message.content, "message_id") == "id"
     assert message.address == sent.address
     assert message.stored
+
+
+def test_blind_copies_get_it_late_and_do_not_see_one_another(world: World) -> None:
+    delayed_exchange(world)
+    queue = bound(world, key="copy")
+    send(world, b"late", x_delay=SECOND, BCC=Field("A", [longstr("copy")]))
+    pass_to(world, 1000)
+    assert world.take(queue).channel & BLIND
 
 
 @pytest.mark.parametrize("delay", [2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1])
@@ -218,7 +227,7 @@ def test_waiting_messages_survive_a_crash(world: World) -> None:
     world = world.crash()
     assert find(world).delayed_count == 2
     assert bodies(world, world.find()) == [b"0"]
-    send(world, b"new", x_delay=Field("I", 1001))
+    send(world, b"new", x_delay=Field("I", 1))
     pass_to(world, 5000)
     assert bodies(world, world.find()) == [b"1", b"new", b"2"], "numbers go on where they were"
     assert world.crash().rows(DELAYED) == {}
@@ -295,15 +304,19 @@ def test_duplicates_are_dropped_before_they_wait(world: World, inner: str, argum
 # --- for operators ---
 
 
+def name_of(ms: int, number: int) -> str:
+    return f"{EPOCH_MS + ms}-{number}"
+
+
 def test_waiting_messages_can_be_listed(world: World) -> None:
     exchange = delayed_exchange(world)
     send(world, b"third", "c", x_delay=Field("I", 3000))
     send(world, b"first", "a", x_delay=Field("I", 1000), persistent=False)
     send(world, b"second", "b", x_delay=Field("I", 2000))
     expected = [
-        DelayedMessage("1000-2", 1000, "a", 5, False),
-        DelayedMessage("2000-3", 2000, "b", 6, True),
-        DelayedMessage("3000-1", 3000, "c", 5, True),
+        DelayedMessage(name_of(1000, 2), EPOCH_MS + 1000, "a", 5, False),
+        DelayedMessage(name_of(2000, 3), EPOCH_MS + 2000, "b", 6, True),
+        DelayedMessage(name_of(3000, 1), EPOCH_MS + 3000, "c", 5, True),
     ]
     for _ in range(2):
         assert exchange.delayed(10) == expected
@@ -318,15 +331,16 @@ def test_a_waiting_message_can_be_cancelled(world: World, persistent: bool) -> N
     for body in (b"one", b"other"):
         send(world, body, x_delay=SECOND, persistent=persistent)
     world.turn()
-    assert exchange.cancel("1000-1") == (world.journal.ticket if persistent else 0)
-    assert exchange.cancel("1000-1") is None
+    assert exchange.cancel(name_of(1000, 1)) == (world.journal.ticket if persistent else 0)
+    assert exchange.cancel(name_of(1000, 1)) is None
     pass_to(world, 1000)
     assert bodies(world, queue) == [b"other"]
-    assert exchange.cancel("1000-2") is None
+    assert exchange.cancel(name_of(1000, 2)) is None
 
 
 @pytest.mark.parametrize(
-    "name", ["", "1000", "1000-", "-1", "1000-9", "x-1", "1000-1-1", "9" * 30 + "-1", "\u0661-\u0661"]
+    "name",
+    ["", "1000", "1000-", "-1", name_of(1000, 9), "x-1", f"{name_of(1000, 1)}-1", "9" * 30 + "-1", "\u0661-\u0661"],
 )
 def test_cancelling_what_does_not_wait(world: World, name: str) -> None:
     exchange = delayed_exchange(world)

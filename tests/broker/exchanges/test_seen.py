@@ -138,6 +138,18 @@ def test_what_was_refused_can_come_again(world: World) -> None:
     assert bodies(world, queue) == [b"again"]
 
 
+def test_a_dead_letter_may_come_again(world: World) -> None:
+    deduplicating(world)
+    world.queue(arguments={"x-message-ttl": Field("I", 10), "x-dead-letter-exchange": longstr("x")})
+    world.vhost.bind(Binding("x", "q", True, "k"))
+    retry = bound(world, "retry", "k")
+    send(world, b"m", message_id="id")
+    assert bodies(world, retry) == [b"m"]
+    pass_to(world, 20)
+    assert bodies(world, retry) == [b"m"]
+    assert send(world, b"m", message_id="id").kept
+
+
 # --- the window ---
 
 
