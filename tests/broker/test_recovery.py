@@ -4,13 +4,16 @@ from typing import Any
 import pytest
 
 from amqpd.broker import records, recovery
+from amqpd.broker.arguments import QueueSettings
 from amqpd.broker.bindings import Binding
 from amqpd.broker.fields import Field, Table, longstr, table
-from amqpd.broker.ports import ACKS, BINDINGS, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES
+from amqpd.broker.policies import Policy
+from amqpd.broker.ports import ACKS, BINDINGS, ENTITIES, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES
+from amqpd.broker.publication import Publication
 from amqpd.broker.queues.segments import acks_key, queue_key, read_segment_key
 from amqpd.store.memory import MemoryStore
 from tests.broker.exchanges.published import published
-from tests.broker.world import World
+from tests.broker.world import World, arguments, content_of
 from tests.support.wire import DelayedStore, Server, take_head
 
 ARGUMENTS: Table = {"x-a": Field("I", 1), "x-b": Field("x", b"\xff")}
@@ -156,6 +159,53 @@ def test_other_virtual_hosts_come_back(world: World) -> None:
     assert list(world.crash().vhost.queues) == []
 
 
+def test_virtual_hosts_come_back_as_they_were_described(world: World) -> None:
+    world.broker.add_vhost("v", description="of tests", tags=["a", "b"], default_queue_type="quorum")
+    world.broker.add_vhost("w")
+    world.broker.add_vhost("w", description="described later")
+    world.turn()
+    found = world.crash().broker.vhosts
+    assert {name: (each.description, each.tags, each.default_queue_type) for name, each in found.items()} == {
+        "/": ("", (), ""),
+        "v": ("of tests", ("a", "b"), "quorum"),
+        "w": ("described later", (), ""),
+    }
+
+
+@pytest.mark.parametrize("name", ["/", "v"])
+def test_a_virtual_host_that_was_deleted_stays_away(world: World, name: str) -> None:
+    world.broker.add_vhost("v")
+    for vhost in world.broker.vhosts.values():
+        vhost.declare_queue("q", world.owner, durable=True, exclusive=False, auto_delete=False, arguments={})
+        vhost.bind(Binding("amq.topic", "q", True, "#"))
+        vhost.publish(Publication("", "q", content_of(b"1", delivery_mode=2), 1, persistent=True), vhost.exchanges[""])
+    world.turn()
+    world.broker.delete_vhost(name)
+    world.turn()
+    disk = MemoryStore()
+    disk.tables = [dict(rows) for rows in world.disk.tables]
+    server = Server(DelayedStore(disk))
+    recovery.restore(server.broker)
+    (left,) = server.broker.vhosts.values()
+    assert left.name == ({"/", "v"} - {name}).pop()
+    assert (left.queues["q"].ready_count, len(left.bindings)) == (1, 1)
+    assert [len(world.rows(table)) for table in (QUEUES, BINDINGS, SEGMENTS)] == [1] * 3
+
+
+def test_an_older_store_has_the_default_virtual_host(world: World) -> None:
+    """Schema 2 knew of no others, and had no row for it."""
+    world.disk.tables[ENTITIES] = {}
+    world.disk.tables[META] = dict([records.row(records.SCHEMA_KEY, 2)])
+    again = world.crash()
+    again.broker.add_vhost("v")
+    again.turn()
+    third = again.crash()
+    assert set(third.broker.vhosts) == {"/", "v"}
+    third.broker.delete_vhost("/")
+    third.turn()
+    assert third.rows(META)[records.SCHEMA_KEY] == records.row(records.SCHEMA_KEY, records.SCHEMA_VERSION)[1]
+
+
 def test_no_queue_number_is_used_twice(world: World) -> None:
     numbers = [world.queue(name).queue_id for name in "ab"]
     world.vhost.delete_queue("b", world.owner, if_unused=False, if_empty=False)
@@ -217,6 +267,77 @@ def test_marks_come_back(world: World) -> None:
     world.turn()
     again = world.crash()
     assert again.drain(again.find()) == [(b"1", True), (b"2", True), (b"3", False)]
+
+
+# --- messages that expire ---
+
+
+def test_what_expired_while_nobody_was_there_is_dropped_without_a_consumer(world: World) -> None:
+    world.queue(arguments=arguments(message_ttl=50))
+    world.queue("grave")
+    world.queue("r", arguments=arguments(dead_letter_exchange="", dead_letter_routing_key="grave"))
+    for name in "qr":
+        world.send(name, b"1", b"2", expiration="50")
+        world.send(name, b"3", expiration="90")
+    world.turn()
+    world.now_ms += 60
+    again = world.crash()
+    assert [again.find(name).ready_count for name in ("q", "r", "grave")] == [0, 1, 2], "50 is the queue's, too"
+    again.pass_ms(40)
+    assert [again.find(name).ready_count for name in ("q", "r", "grave")] == [0, 0, 3]
+    assert again.received("grave") == [b"1", b"2", b"3"]
+    assert again.rows(SEGMENTS) == {}
+
+
+def test_times_go_on_where_they_were(world: World) -> None:
+    world.queue(arguments=arguments(message_ttl=100))
+    world.send("q", b"1")
+    world.pass_ms(60)
+    again = world.crash()
+    again.pass_ms(39)
+    assert again.find().ready_count == 1
+    again.pass_ms(2)
+    assert again.find().ready_count == 0
+
+
+def test_what_expires_no_more_keeps_its_time(world: World) -> None:
+    """A message has its time from when it came, whatever the queue's is now."""
+    queue = world.queue()
+    queue.apply(QueueSettings(message_ttl_ms=100))
+    world.send("q", b"1")
+    world.turn()
+    again = world.crash()
+    assert again.find().ttl_ms == -1
+    again.pass_ms(101)
+    assert again.find().ready_count == 0
+
+
+def test_nothing_is_read_of_a_queue_without_times(world: World) -> None:
+    """A start of a million messages stays quick."""
+    world.queue()
+    world.send("q", b"1", b"2")
+    world.turn()
+    again = world.crash()
+    assert (len(again.find().ready), again.journal.fetch_number) == (0, 0)
+
+
+def test_a_queue_that_was_full_is_full(world: World) -> None:
+    world.queue(arguments=arguments(max_length=2, overflow="reject-publish"))
+    world.send("q", b"1", b"2", b"3")
+    world.turn()
+    again = world.crash()
+    again.send("q", b"4")
+    assert again.received() == [b"1", b"2"]
+
+
+def test_a_limit_that_came_with_a_policy_since_counts_at_once(world: World) -> None:
+    world.queue()
+    world.send("q", *[b"%d" % number for number in range(5)])
+    world.broker.policies.set(Policy("/", "p", "q", {"max-length": 2}))
+    world.turn()
+    again = world.crash()
+    assert again.find().ready_count == 2
+    assert again.received() == [b"3", b"4"]
 
 
 # --- damage ---
