@@ -25,6 +25,7 @@ from amqpd.broker.turn import Turn
 logger = logging.getLogger("amqpd.schedule")
 
 PAUSE_MS: Final = 10  # while the store is behind
+KEYS_AT_ONCE: Final = 65_536  # counted at the start
 NEVER: Final = 1 << 62  # the ticket of a deletion that is to come
 
 Release = Callable[[bytes], None]
@@ -50,14 +51,20 @@ class Schedule(Fetcher):
 
     def restore(self) -> int:
         """Take note of what the store has, of which only keys are read; the highest number there is."""
-        highest = 0
-        for key in self.journal.store.keys(self.table, self.prefix):
-            self.count += 1
-            highest = max(highest, int.from_bytes(key[12:], "big"))
+        highest = bytes(8)
+        first = self.prefix
+        is_more = True
+        while is_more:
+            found = self.journal.store.range(self.table, first, KEYS_AT_ONCE)
+            numbers = [key[12:] for key, _ in found if key.startswith(self.prefix)]
+            highest = max([highest, *numbers])
+            self.count += len(numbers)
+            is_more = len(numbers) == KEYS_AT_ONCE
+            first = found[-1][0] + b"\0" if is_more else b""
         if self.count:
             self.far = self.prefix
             self._set_alarm()
-        return highest
+        return int.from_bytes(highest, "big")
 
     def clear(self) -> None:
         """All are gone, and nothing is due any more."""

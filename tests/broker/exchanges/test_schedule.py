@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from amqpd import limits
 from amqpd.broker import records
+from amqpd.broker.exchanges import schedule
 from amqpd.broker.exchanges.schedule import PAUSE_MS, Schedule
 from amqpd.broker.journal import Journal
 from amqpd.broker.ports import DELAYED, QUARANTINE, SCRATCH
@@ -246,13 +247,15 @@ def test_cleared_it_does_nothing_more(world: World) -> None:
 
 
 @pytest.mark.usefixtures("small_window")
-def test_after_a_restart_all_come_that_were_durable() -> None:
+@pytest.mark.parametrize("keys_at_once", [1, 7, 14, 1000])
+def test_after_a_restart_all_come_that_were_durable(keys_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "KEYS_AT_ONCE", keys_at_once)
     world = World()
     for due_ms in range(10, 30):
         world.add(due_ms)
     world.pass_to(15)
     again = world.crash()
-    assert again.schedule.count == 14
+    assert (again.schedule.count, again.number) == (14, 20)
     again.add(20, b"new")
     expected = [*(b"%d" % due_ms for due_ms in range(16, 21)), b"new", *(b"%d" % due_ms for due_ms in range(21, 30))]
     assert [body for _, body in again.pass_to(40)] == expected
