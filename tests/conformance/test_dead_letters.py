@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.conftest import Name
+from tests.conformance.conftest import Connect, Name
 from tests.conformance.graves import Death, Grave, assert_died, entries, get_soon, last_death, queue_with, times
 from tests.support.raw_peer import TIMEOUT_S, RawPeer, Typed, decode_properties, properties
 
@@ -75,6 +75,21 @@ def test_what_is_requeued_acked_purged_or_deleted_is_no_dead_letter(peer: RawPee
     held = peer.get(1, queue, b"held")
     assert peer.call(1, "queue.delete", queue=queue)["message_count"] == 1
     peer.send(1, "basic.reject", delivery_tag=held.tag)
+    peer.publish(1, "", grave.queue, b"last")
+    grave.expect(b"last")
+
+
+def test_the_end_of_an_exclusive_or_auto_delete_queue_is_no_death(
+    peer: RawPeer, connect: Connect, name: Name, grave: Grave
+) -> None:
+    other = connect()
+    exclusive, passing = name("exclusive"), name("passing")
+    other.call(1, "queue.declare", queue=exclusive, exclusive=True, arguments=grave.arguments)
+    other.call(1, "queue.declare", queue=passing, auto_delete=True, arguments=grave.arguments)
+    for queue in (exclusive, passing):
+        other.publish_all(1, queue, [b"held", b"ready"])
+        get_soon(other, queue)  # the auto-delete queue goes with this consumer
+    other.close()
     peer.publish(1, "", grave.queue, b"last")
     grave.expect(b"last")
 

@@ -156,13 +156,37 @@ def test_only_the_head_expires(peer: RawPeer, name: Name, grave: Grave) -> None:
     peer.get(1, queue, b"none")
 
 
+def test_what_expired_behind_the_head_counts_until_then(peer: RawPeer, name: Name, grave: Grave) -> None:
+    """Purged and deleted, it is no dead letter."""
+    queue = queue_with(peer, name, grave.arguments)
+    for method in ("queue.purge", "queue.delete"):
+        peer.publish(1, "", queue, b"long", expiring(NEVER))
+        peer.publish(1, "", queue, b"short", expiring(0))
+        assert peer.call(1, method, queue=queue)["message_count"] == 2
+    peer.publish(1, "", grave.queue, b"last")
+    grave.expect(b"last")
+
+
+def test_the_head_expires_while_a_consumer_is_busy(peer: RawPeer, name: Name, grave: Grave) -> None:
+    queue = queue_with(peer, name, grave.arguments)
+    peer.call(1, "basic.qos", prefetch_count=1)
+    peer.call(1, "basic.consume", queue=queue)
+    peer.publish(1, "", queue, b"1")
+    peer.publish(1, "", queue, b"2", expiring(20))
+    peer.publish(1, "", queue, b"3")
+    held = peer.expect_deliver(1, b"1")
+    grave.expect(b"2")
+    peer.send(1, "basic.ack", delivery_tag=held.tag)
+    peer.expect_deliver(1, b"3")
+
+
 def test_a_get_behind_the_head_skips_the_expired(peer: RawPeer, name: Name) -> None:
     queue = queue_with(peer, name, {})
     peer.publish(1, "", queue, b"long", expiring(NEVER))
     for _ in range(3):
         peer.publish(1, "", queue, b"short", expiring(0))
     peer.publish(1, "", queue, b"none")
-    peer.get(1, queue, b"long", no_ack=True)
+    peer.get(1, queue, b"long", no_ack=True, message_count=1)
     peer.get(1, queue, b"none", message_count=0)
 
 

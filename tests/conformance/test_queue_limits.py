@@ -245,6 +245,19 @@ def test_one_queue_of_two_refuses(peer: RawPeer, name: Name, full_first: bool) -
     assert [peer.take_all(1, queue) for queue in queues][full_first] == [b"a", b"b"]
 
 
+def test_what_is_refused_is_not_unroutable(peer: RawPeer, name: Name, grave: Grave) -> None:
+    """No alternate exchange takes it."""
+    exchange, alternate = name("x"), name("alternate")
+    peer.call(1, "exchange.declare", exchange=alternate, type="fanout")
+    peer.call(1, "queue.bind", queue=grave.queue, exchange=alternate)
+    arguments = {"alternate-exchange": alternate}
+    peer.call(1, "exchange.declare", exchange=exchange, type="fanout", arguments=arguments)
+    peer.call(1, "queue.bind", queue=queue_with(peer, name, REJECT | {"x-max-length": 0}), exchange=exchange)
+    assert confirmed(peer, b"a", to="", exchange=exchange) == "-"
+    peer.publish(1, "", grave.queue, b"last")
+    grave.expect(b"last")
+
+
 def test_a_commit_is_refused(peer: RawPeer, name: Name) -> None:
     """Only the rest of it is kept."""
     full, other = queue_with(peer, name, REJECT | {"x-max-length": 1}), queue_with(peer, name, {})

@@ -288,6 +288,17 @@ def test_20_redeliveries_unless_said_otherwise(peer: RawPeer, name: Name, grave:
     assert_died(grave.expect(b"a"), Death(queue, "delivery_limit"))
 
 
+@pytest.mark.amqpd_only("a negative delivery limit is none since RabbitMQ 4")
+def test_a_negative_limit_is_none(peer: RawPeer, name: Name, grave: Grave) -> None:
+    queue = quorum_with(peer, name, grave.arguments | {"x-delivery-limit": -1})
+    peer.publish(1, "", queue, b"a")
+    peer.call(1, "basic.consume", queue=queue)
+    for tag in range(1, 30):
+        peer.expect_deliver(1, b"a", delivery_tag=tag)
+        peer.send(1, "basic.nack", delivery_tag=tag, requeue=True)
+    peer.expect_deliver(1, b"a")
+
+
 def take_all_held(peer: RawPeer, queue: str, count: int) -> list[Content]:
     """So many, unacked, and nobody consumes afterwards."""
     peer.call(1, "basic.qos", prefetch_count=count)
