@@ -1,5 +1,6 @@
+from amqpd.broker import records
 from amqpd.broker.broker import Broker
-from amqpd.broker.ports import QUEUES, STATES
+from amqpd.broker.ports import ENTITIES, QUEUES, STATES
 from amqpd.broker.queues.segments import queue_key
 from amqpd.broker.records import unseal
 from amqpd.store.memory import MemoryStore
@@ -32,6 +33,50 @@ def test_virtual_hosts_are_apart_but_share_queue_numbers() -> None:
     assert twin is not queue
     assert twin.queue_id != queue.queue_id
     assert len(world.rows(QUEUES)) == 2
+
+
+def test_a_virtual_host_is_described_and_stored() -> None:
+    world = World()
+    world.store.is_delaying = True
+    ticket = world.broker.add_vhost("v", description="d", tags=["t"], default_queue_type="quorum")
+    assert ticket == world.journal.ticket
+    vhost = world.broker.vhosts["v"]
+    assert (vhost.description, vhost.tags, vhost.default_queue_type) == ("d", ("t",), "quorum")
+    world.turn()
+    world.complete()
+    key, value = records.entity_row("vhost", ["v"], {"name": "v", "description": "d", "tags": ["t"]})
+    assert records.decode(key, world.rows(ENTITIES)[key]).items() >= records.decode(key, value).items()
+    assert world.broker.add_vhost("v", description="e") == world.journal.ticket
+    assert world.broker.vhosts["v"] is vhost, "it is described anew, and what is in it stays"
+    assert (vhost.description, vhost.tags, vhost.default_queue_type) == ("e", (), "")
+
+
+def test_a_fresh_store_has_the_default_virtual_host() -> None:
+    key = records.entity_key("vhost", "/")
+    assert records.decode(key, World().rows(ENTITIES)[key])["name"] == "/"
+
+
+def test_connections_end_with_their_virtual_host() -> None:
+    world = World()
+    world.broker.add_vhost("v")
+    peers = [world.server.peer(1) for _ in range(2)]
+    peers[0].connection.vhost_name = "v"
+    for peer in peers:
+        world.broker.connections.setdefault(peer.connection)
+    world.broker.delete_vhost("v")
+    world.turn()
+    (said,) = peers[0].output()
+    assert (said.name, said.args["reply_code"]) == ("connection.close", 320)
+    assert said.args["reply_text"] == "CONNECTION_FORCED - vhost 'v' is deleted"
+    assert peers[1].output() == []
+
+
+def test_forgotten_routes_are_those_of_all() -> None:
+    broker = Broker(MemoryStore(), CountingIds())
+    broker.make_vhost("v")
+    before = {name: vhost.version for name, vhost in broker.vhosts.items()}
+    broker.forget_routes()
+    assert all(vhost.version > before[name] for name, vhost in broker.vhosts.items())
 
 
 def test_windows_are_as_the_broker_was_told() -> None:

@@ -8,11 +8,15 @@ from amqpd.broker.consumers import Consumer
 from amqpd.broker.fields import Field, Table, boolean, longstr, table
 from amqpd.broker.message import Message
 from amqpd.broker.owner import Owner
+from amqpd.broker.policies import OPERATOR_POLICY, POLICY, Policy
 from amqpd.broker.ports import BINDINGS, EXCHANGES, QUEUES
+from amqpd.broker.publication import Publication
 from amqpd.broker.queues.base import Queue
+from amqpd.broker.queues.classic import ClassicQueue
+from amqpd.broker.queues.priority import PriorityQueue
 from amqpd.broker.vhost import VirtualHost
 from amqpd.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed, ResourceLocked
-from tests.broker.world import ADDRESS, World, channel_of
+from tests.broker.world import ADDRESS, World, arguments, channel_of, content_of
 
 STRANGER = Owner("another connection")
 
@@ -413,6 +417,59 @@ def test_consumers_are_told_when_their_queue_is_deleted(world: World) -> None:
         assert [(said.name, said.args["consumer_tag"]) for said in peer.output()] == [("basic.cancel", "c")]
 
 
+def test_a_queue_is_of_the_type_that_is_asked_for(world: World) -> None:
+    plain = declare_queue(world, "a", durable=True)
+    levels = declare_queue(world, "b", arguments=arguments(max_priority=3))
+    quorum = declare_queue(world, "c", durable=True, arguments=arguments(queue_type="quorum"))
+    assert [type(queue) for queue in (plain, levels, quorum)] == [ClassicQueue, PriorityQueue, ClassicQueue]
+    assert [queue.settings.queue_type for queue in (plain, levels, quorum)] == ["classic", "classic", "quorum"]
+    with pytest.raises(PreconditionFailed, match="x-queue-type"):
+        declare_queue(world, "d", arguments=arguments(queue_type="other"))
+    assert "d" not in world.vhost.queues
+
+
+def test_queues_are_of_the_default_type_where_they_can_be(world: World, vhost: VirtualHost) -> None:
+    vhost.default_queue_type = "quorum"
+    queues = [
+        declare_queue(world, "a", durable=True),
+        declare_queue(world, "b"),
+        declare_queue(world, "c", durable=True, exclusive=True),
+        declare_queue(world, "d", durable=True, auto_delete=True),
+        declare_queue(world, "e", durable=True, arguments=arguments(queue_type="classic")),
+    ]
+    assert [queue.settings.queue_type for queue in queues] == ["quorum", *["classic"] * 4]
+
+
+# --- policies ---
+
+
+def test_policies_apply_to_what_is_there_and_to_what_comes(world: World, vhost: VirtualHost) -> None:
+    queue = declare_queue(world, "q", arguments=arguments(message_ttl=50))
+    world.broker.policies.set(Policy("/", "p", "^q", {"message-ttl": 20, "max-length": 5}))
+    world.broker.policies.set(Policy("/", "p", "^q", {"max-length": 3}, kind=OPERATOR_POLICY))
+    version = vhost.version
+    vhost.apply_policies()
+    assert vhost.version > version
+    for each in (queue, declare_queue(world, "q2"), declare_queue(world, "other")):
+        applies = each.name.startswith("q")
+        assert each.settings.message_ttl_ms == (20 if applies else None)
+        assert each.settings.max_length == (3 if applies else None)
+    world.broker.policies.clear(POLICY, "/", "p")
+    vhost.apply_policies()
+    assert (queue.settings.message_ttl_ms, queue.settings.max_length) == (50, 3)
+
+
+def test_a_policy_may_name_an_alternate_exchange(world: World, vhost: VirtualHost) -> None:
+    declare_exchange(vhost, "x")
+    declare_exchange(vhost, "y", "fanout")
+    queue = declare_queue(world, "q")
+    vhost.bind(to_queue("y", "q"))
+    assert vhost.route(vhost.exchanges["x"], "k", None) == []
+    world.broker.policies.set(Policy("/", "p", "x", {"alternate-exchange": "y"}))
+    vhost.apply_policies()
+    assert vhost.route(vhost.exchanges["x"], "k", None) == [queue]
+
+
 # --- consumers ---
 
 
@@ -447,6 +504,42 @@ def test_removed_twice_is_removed(world: World, vhost: VirtualHost) -> None:
     for _ in range(2):
         vhost.remove_consumer(consumer)
     assert "q" not in vhost.queues
+
+
+def test_where_one_consumer_is_active_none_is_exclusive(world: World, vhost: VirtualHost) -> None:
+    declare_queue(world, "q", arguments=arguments(single_active_consumer=True))
+    with pytest.raises(AccessRefused, match=r"^queue 'q' in vhost '/' in exclusive use$"):
+        consume(world, "q", exclusive=True)
+    consume(world, "q")
+    consume(world, "q")
+
+
+# --- what the broker publishes itself ---
+
+
+def test_one_message_for_each_queue(world: World, vhost: VirtualHost) -> None:
+    kept, brief = world.queue("kept"), declare_queue(world, "brief")
+    for queue in (kept, brief):
+        vhost.bind(to_queue("amq.fanout", queue.name))
+    world.turn()
+    world.store.is_delaying = True
+    message = Publication("amq.fanout", "", content_of(b"x", priority=4, expiration="50"), 1, persistent=True)
+    assert vhost.publish(message, vhost.exchanges["amq.fanout"]) == world.journal.ticket
+    for queue in (kept, brief):
+        head = queue.head()
+        assert head is not None
+        assert (head.priority, head.address, head.expires_at > 0) == (4, b"\x0aamq.fanout\x00\xce", True)
+        assert head.stored is (queue is kept)
+    transient = Publication("", "kept", content_of(b"x"), 1, persistent=False)
+    assert vhost.publish(transient, vhost.exchanges[""]) == 0, "needs no disk"
+
+
+def test_what_a_quorum_queue_has_is_stored(world: World, vhost: VirtualHost) -> None:
+    """Persistent or not, as RabbitMQ's do."""
+    world.queue("q", arguments=arguments(queue_type="quorum"))
+    world.send("q", b"x", persistent=False)
+    world.turn()
+    assert world.crash().received() == [b"x"]
 
 
 # --- routing ---
