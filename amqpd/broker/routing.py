@@ -14,17 +14,6 @@ from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.publication import Publication
 
 
-def route(
-    exchanges: Mapping[str, Exchange],
-    queues: Container[str],
-    source: Exchange,
-    routing_key: str,
-    message: Publication | None,
-) -> list[str]:
-    """The names of the queues that a message reaches, each once, nearest first. It may be ``kept`` on the way."""
-    return route_keys(exchanges, queues, source, (routing_key,), message)
-
-
 def route_keys(
     exchanges: Mapping[str, Exchange],
     queues: Container[str],
@@ -32,9 +21,10 @@ def route_keys(
     routing_keys: Sequence[str],
     message: Publication | None,
 ) -> list[str]:
-    """The same for a message of several keys (CC, BCC).
+    """The names of the queues that a message reaches, each once, nearest first. It may be ``kept`` on the way.
 
-    Not the union of one walk per key: an exchange hands to its alternate only when none of the keys finds anything.
+    With several keys (CC, BCC) that is not the union of one walk per key: an exchange hands to its alternate only when
+    none of the keys finds anything.
     """
     if source.name == "":
         # Only as the source: as somebody's alternate the default exchange has no bindings, and routes nothing.

@@ -8,7 +8,7 @@ from amqpd.broker.exchanges.fanout import FanoutExchange
 from amqpd.broker.exchanges.registry import EXCHANGE_TYPES
 from amqpd.broker.fields import Table, longstr
 from amqpd.broker.publication import Publication
-from amqpd.broker.routing import needs_message, route, route_keys
+from amqpd.broker.routing import needs_message, route_keys
 from tests.broker.exchanges.published import published
 
 
@@ -31,7 +31,7 @@ class World:
         self.exchanges[source].add(Binding(source, destination, False, key, arguments or {}))
 
     def route(self, source: str, key: str = "", headers: Table | None = None) -> list[str]:
-        return route(self.exchanges, self.queues, self.exchanges[source], key, published(key, headers))
+        return route_keys(self.exchanges, self.queues, self.exchanges[source], [key], published(key, headers))
 
     def route_keys(self, source: str, keys: Iterable[str]) -> list[str]:
         return route_keys(self.exchanges, self.queues, self.exchanges[source], list(keys), None)
@@ -276,9 +276,9 @@ def test_what_an_exchange_keeps_goes_no_further(world: World) -> None:
         world.queue(source, f"of {source}")
     passing = published()
     kept = published(headers={"keep": longstr("")})
-    assert route(world.exchanges, world.queues, world.exchanges["x"], "", passing) == ["of x", "of k"]
+    assert route_keys(world.exchanges, world.queues, world.exchanges["x"], [""], passing) == ["of x", "of k"]
     assert not passing.kept
-    assert route(world.exchanges, world.queues, world.exchanges["x"], "", kept) == ["of x"]
+    assert route_keys(world.exchanges, world.queues, world.exchanges["x"], [""], kept) == ["of x"]
     assert kept.kept
     assert world.needs_message("x")
 

@@ -11,7 +11,7 @@ than two of them in a key for that reason, CVE-2026-67419. Here they are harmles
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.base import Exchange
@@ -38,25 +38,20 @@ class TopicExchange(Exchange):
 
     def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
         """The bindings at the nodes where the last word leaves the walk."""
-        nodes: list[Node] = []
-        for nodes in self.walk(routing_key):
+        root = self._root
+        staying = {} if root.many is None else {root.many: None}
+        nodes = [root, *staying]
+        for word in _words(routing_key):
+            nodes = step(nodes, word, staying)
             if not nodes:
                 return ()
+        if len(nodes) == 1:
+            return nodes[0].bindings
         found: list[Binding] = []
         for node in nodes:
             if node.bindings:
                 found.extend(node.bindings)
         return found
-
-    def walk(self, routing_key: str) -> Iterator[list[Node]]:
-        """The nodes the walk may stand on: at the start, then after each word of the key."""
-        root = self._root
-        staying = {} if root.many is None else {root.many: None}
-        nodes = [root, *staying]
-        yield nodes
-        for word in _words(routing_key):
-            nodes = _step(nodes, word, staying)
-            yield nodes
 
     def _insert(self, binding: Binding) -> None:
         node = self._root
@@ -121,7 +116,7 @@ class Node:
         return not (self.bindings or self.children or self.one or self.many)
 
 
-def _step(nodes: list[Node], word: str, staying: dict[Node, None]) -> list[Node]:
+def step(nodes: list[Node], word: str, staying: dict[Node, None]) -> list[Node]:
     """Where the walk may stand after ``word``, each node once: one parent leads to it.
 
     A node behind "#" is also where it was: once the walk is there, it stays for any word, hence ``staying``, which
