@@ -52,7 +52,7 @@ SCHEDULE_KEYS: Final = 4096  # delayed messages of one exchange whose times are 
 SCHEDULE_STEP_BYTES: Final = 1_048_576  # of delayed messages that are due, read and routed at once
 HISTORY_BYTES: Final = 16_777_216  # what a recent history exchange remembers, whatever its length
 SEEN_IDS: Final = 65_536  # message ids a deduplicating exchange knows unless x-cache-size says otherwise
-SEEN_IDS_MAX: Final = 1_048_576  # the largest x-cache-size: about 200 MiB of memory
+SEEN_IDS_MAX: Final = 1_048_576  # the largest x-cache-size: 300 MiB of memory
 SEEN_STEP: Final = 4096  # ids forgotten at once when their time is over
 
 # -- names and counts --
