@@ -10,6 +10,8 @@ from tests.conformance.conftest import Control, Enter
 from tests.support.brokers import Broker
 from tests.support.raw_peer import RawPeer
 
+pytestmark = pytest.mark.timeout(300)  # rabbitmqctl takes seconds a command, on a busy machine many
+
 EVERYTHING = (".*", ".*", ".*")  # configure, write, read
 VERBS = ("configure", "write", "read")
 As = Callable[[str], RawPeer]

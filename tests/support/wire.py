@@ -21,6 +21,7 @@ from amqpd.protocols.amqp091.handshake import Tuning
 from amqpd.protocols.outbox import Outbox
 from amqpd.store.memory import MemoryStore
 from tests.support import raw_peer
+from tests.support.passwords import CheckerOfStrangers
 from tests.support.raw_peer import CONTENT_METHODS, Frame, Method, PeerError
 
 TURNS_MAX: Final = 100_000  # a server that is not done by then never will be
@@ -118,6 +119,7 @@ class Server:
     ) -> None:
         self.store: Store = store or MemoryStore()
         self.broker = Broker(self.store, CountingIds(), queue_window_bytes=queue_window_bytes)
+        self.broker.logins.checker = CheckerOfStrangers()
         self.stage = Stage()
         self.tuning = tuning or Tuning()
         self.peers: dict[int, Peer] = {}
