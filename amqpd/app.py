@@ -1,5 +1,6 @@
 """The composition root: from settings to a running broker. The only module that knows every part."""
 
+import dataclasses
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
+import anyio.abc
 
 from amqpd import __version__
 from amqpd.broker import recovery
@@ -15,6 +17,11 @@ from amqpd.broker.broker import Broker
 from amqpd.broker.ids import RandomIds
 from amqpd.broker.ports import Store, StoreFailed
 from amqpd.clock import SystemClock
+from amqpd.management.control import Control
+from amqpd.management.control_path import SOCKET_NAME
+from amqpd.management.definitions.file import load
+from amqpd.management.definitions.plan import InvalidDefinitions
+from amqpd.management.node import Node
 from amqpd.protocols.amqp091.handshake import Tuning
 from amqpd.server import resources
 from amqpd.server.alarms import Resource
@@ -55,6 +62,8 @@ def run(settings: Settings) -> int:
     except recovery.UnusableStore as error:
         store.close()
         raise StartError(f"the data directory {settings.data_dir} {error}; use another directory") from error
+    if settings.definitions:
+        _take_definitions(broker, settings)
     server = Server(
         broker,
         sockets,
@@ -100,6 +109,14 @@ def _open_store(settings: Settings) -> Store:
         raise StartError(str(error)) from error
 
 
+def _take_definitions(broker: Broker, settings: Settings) -> None:
+    try:
+        load(broker, Path(settings.definitions))
+    except InvalidDefinitions as error:
+        broker.journal.store.close()
+        raise StartError(f"the definitions {settings.definitions} cannot be taken, none of them: {error}") from error
+
+
 def _tuning(settings: Settings) -> Tuning:
     return Tuning(
         channel_max=settings.channel_max,
@@ -140,6 +157,7 @@ async def _serve(server: Server, settings: Settings) -> int:
         async with anyio.create_task_group() as group:
             serving = anyio.CancelScope()
             group.start_soon(_stop_on_signal, signals, serving)
+            await _open_control(group, server, settings)
             _say_ready(server, settings)
             code = 0
             try:
@@ -150,6 +168,21 @@ async def _serve(server: Server, settings: Settings) -> int:
                 code = 1
             group.cancel_scope.cancel()
     return code
+
+
+async def _open_control(group: anyio.abc.TaskGroup, server: Server, settings: Settings) -> None:
+    """A broker that cannot be reached by amqpd ctl serves all the same."""
+    if settings.control_socket:
+        path = Path(settings.control_socket)
+    elif settings.durability != "memory":
+        path = settings.data_dir / SOCKET_NAME
+    else:
+        return
+    node = Node(server, {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
+    try:
+        await group.start(Control(node, path).serve)
+    except OSError as error:
+        logger.warning("no control socket at %s: %s; amqpd ctl cannot reach this broker", path, error)
 
 
 async def _stop_on_signal(signals: AsyncIterator[signal.Signals], serving: anyio.CancelScope) -> None:

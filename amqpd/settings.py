@@ -46,6 +46,8 @@ class Settings:
     memory_high_watermark: float = 0.6  # as RabbitMQ 4
     disk_free_limit_bytes: int = 50_000_000  # as RabbitMQ
     backend: Literal["asyncio", "trio"] = "asyncio"
+    definitions: str = ""  # "" is no file
+    control_socket: str = ""  # "" is the usual place
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -155,6 +157,10 @@ def _check_path(value: object) -> Path:
     return Path(value).expanduser()  # RuntimeError: "~name" of nobody
 
 
+def _check_optional_path(value: object) -> str:
+    return "" if value == "" else str(_check_path(value))
+
+
 def _check_hosts(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError
@@ -218,6 +224,18 @@ RULES: Final[Mapping[str, Rule]] = {
         0, 2**60, "Bytes free on the disk of data_dir below which publishers wait; 0 for no such alarm."
     ),
     "backend": _choice(("asyncio", "trio"), "Event loop to run on."),
+    "definitions": Rule(
+        "File of definitions to take at start, as amqpd ctl or RabbitMQ exports them.",
+        "the path of a file",
+        _check_optional_path,
+        flag=True,
+    ),
+    "control_socket": Rule(
+        "Socket that amqpd ctl talks to; control.sock in data_dir unless it is said, and none with --memory.",
+        "the path of a socket",
+        _check_optional_path,
+        flag=True,
+    ),
 }
 
 _DEFAULT_TEXTS: Final = {field.name: str(field.default) for field in fields(Settings)} | {"memory": "false"}

@@ -44,6 +44,8 @@ SAMPLES: dict[str, list[tuple[str, object]]] = {
     "memory_high_watermark": [("0.4", 0.4), ("0", 0.0), ("1", 1.0)],
     "disk_free_limit_bytes": [("0", 0), ("1000000000", 10**9), ("1152921504606846976", 2**60)],
     "backend": [("trio", "trio"), ("asyncio", "asyncio"), ("Trio", "trio")],
+    "definitions": [("/a.json", "/a.json"), ("b/c.json", "b/c.json"), ("d", "d")],
+    "control_socket": [("/a.sock", "/a.sock"), ("b/c.sock", "b/c.sock"), ("d", "d")],
 }
 
 WRONG_TEXTS = {
@@ -64,6 +66,8 @@ WRONG_TEXTS = {
     "memory_high_watermark": ["60%", "-0.1", "1.1", "nan"],
     "disk_free_limit_bytes": ["-1", "50MB", "1152921504606846977"],
     "backend": ["uvloop"],
+    "definitions": ["~no-such-person/a.json"],
+    "control_socket": ["~no-such-person/a.sock"],
 }
 
 WRONG_TOML = {
@@ -84,6 +88,8 @@ WRONG_TOML = {
     "memory_high_watermark": ["'0.4'", "true", "60"],
     "disk_free_limit_bytes": ["1e9", "'50MB'"],
     "backend": ["1"],
+    "definitions": ["1", '"a\\u0000b"'],
+    "control_socket": ["1", '"a\\u0000b"'],
 }
 
 

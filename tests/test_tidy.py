@@ -35,12 +35,22 @@ MIRRORED_ELSEWHERE = {
     "amqpd/broker/owner.py": "tests/broker/test_vhost.py",  # attributes only
     "amqpd/broker/ports.py": "tests/store/test_conformance.py",  # declarations; the contract of stores
     "amqpd/cli/commands.py": "tests/cli/test_cli.py",  # the command line is tested as a whole
+    "amqpd/cli/ctl/client.py": "tests/cli/test_ctl.py",  # as commands are: with a broker
+    "amqpd/cli/ctl/command.py": "tests/cli/test_ctl.py",
+    "amqpd/cli/ctl/connections.py": "tests/cli/test_ctl.py",
+    "amqpd/cli/ctl/definitions.py": "tests/cli/test_ctl.py",
+    "amqpd/cli/ctl/policies.py": "tests/cli/test_ctl.py",
+    "amqpd/cli/ctl/registry.py": "tests/management/verbs/test_registry.py",
+    "amqpd/cli/ctl/status.py": "tests/cli/test_ctl.py",
+    "amqpd/cli/ctl/topology.py": "tests/cli/test_ctl.py",
+    "amqpd/cli/ctl/users.py": "tests/cli/test_ctl.py",
     "amqpd/cli/main.py": "tests/cli/test_cli.py",
     "amqpd/cli/serve.py": "tests/cli/test_cli.py",
     "amqpd/cli/version.py": "tests/cli/test_cli.py",
     "amqpd/clock.py": "tests/server/test_pump.py",  # the machine's clock: heartbeats and timeouts
     "amqpd/errors.py": "tests/conformance/test_channels.py",  # names, codes and texts, as a peer sees them
     "amqpd/limits.py": "tests/docs/test_generated.py",  # numbers
+    "amqpd/management/node.py": "tests/management/verbs/test_vhosts.py",  # attributes only
 }
 
 TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", "amqpd", "tests", "interop", "docs"}

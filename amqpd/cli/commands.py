@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from amqpd.cli import version as versions
+from amqpd.cli.ctl.definitions import group as definitions_group
+from amqpd.cli.ctl.registry import app as ctl
 from amqpd.settings import CONFIG_VARIABLE, RULES, default_text, flag_name, variable_name
 
 app = typer.Typer(
@@ -22,6 +24,7 @@ app = typer.Typer(
       amqpd serve              start a broker on 127.0.0.1:5672, data in ./amqpd-data
       amqpd serve --memory     the same, with nothing written to disk
       amqpd serve --help       all options, variables and files
+      amqpd ctl --help         ask a running broker, or have it do something
       amqpd store --help       look at, verify or compact what a broker left on disk
     """,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -41,6 +44,7 @@ Examples:
   amqpd serve --memory --port 0
   amqpd serve --host 0.0.0.0,:: --data-dir /var/lib/amqpd
   amqpd serve --config /etc/amqpd.toml --log-format json
+  amqpd serve --definitions rabbitmq.json
   AMQPD_PORT=5673 AMQPD_HEARTBEAT_S=30 amqpd serve
 
 A flag beats its variable, a variable beats the configuration file, the file beats the default. The file is TOML with
@@ -61,6 +65,7 @@ Set by the configuration file or a variable only:
 \b
 Files:
   ./amqpd-data   durable queues and messages, unless --data-dir or --memory; one broker at a time
+  ./amqpd-data/control.sock   what amqpd ctl talks to
 Exit codes:
   0 stopped as asked, 1 cannot start (port taken, directory locked), 2 wrong option or setting, 70 a bug
 """
@@ -103,6 +108,8 @@ def serve(
     log_format: Annotated[str | None, _option("log_format", "text|json")] = None,
     max_connections: Annotated[str | None, _option("max_connections", "NUMBER")] = None,
     backend: Annotated[str | None, _option("backend", "asyncio|trio")] = None,
+    definitions: Annotated[str | None, _option("definitions", "FILE")] = None,
+    control_socket: Annotated[str | None, _option("control_socket", "FILE")] = None,
 ) -> None:
     """Run a broker."""
     flags = {
@@ -116,6 +123,8 @@ def serve(
         "log_format": log_format,
         "max_connections": max_connections,
         "backend": backend,
+        "definitions": definitions,
+        "control_socket": control_socket,
     }
     from amqpd.cli import serve as serving  # loads the broker, which help can do without
 
@@ -205,6 +214,10 @@ def store_compact(directory: _Directory) -> None:
     from amqpd.cli import store as stores
 
     raise typer.Exit(stores.compact(directory))
+
+
+app.add_typer(ctl, name="ctl", short_help="Ask a running broker, or have it do something.")
+app.add_typer(definitions_group, name="definitions", short_help="Export or import users, queues and the rest.")
 
 
 @app.command(help="Print versions, for a bug report.")

@@ -15,6 +15,7 @@ from amqpd.protocols.adapter import Stage
 from amqpd.protocols.amqp091.handshake import Tuning
 from amqpd.server.alarms import Alarms, Resource
 from amqpd.server.listeners import Listener
+from amqpd.server.password_checker import PasswordChecker, PasswordDoor
 from amqpd.server.pump import pump
 from amqpd.server.reactor import Door, Reactor
 
@@ -54,9 +55,11 @@ class Server:
     ) -> None:
         self.broker = broker
         self.clock = clock
+        self.started_at = clock.now()
         self.patience_s = patience_s
         self.reactor = Reactor(broker.turn, Stage(), clock.now())
         self.listeners = [Listener(sock, self.reactor, broker, tuning, max_connections) for sock in sockets]
+        self.passwords = broker.logins.checker = PasswordChecker()
         self.alarms = Alarms(resources, broker.journal.store.alarm, clock.now())
         self.has_resources = len(resources) > 0
         self.is_stopping = False
@@ -85,6 +88,8 @@ class Server:
         for descriptor in (self.broker.journal.store.wake_fd(), self.alarm_fd):
             if descriptor >= 0:
                 self.reactor.watch(descriptor, NewsDoor(descriptor, self))
+        passwords = PasswordDoor(self.passwords.descriptor, self.broker.logins.collect)
+        self.reactor.watch(passwords.descriptor, passwords)
         self.alarms.tick(self.clock.now())  # before the first publish comes
         self.hand_on_alarm()
         self.reactor.turn_once(self.clock.now())
@@ -117,6 +122,7 @@ class Server:
             await self._write_the_rest()
         finally:
             os.close(self.alarm_fd)
+            self.passwords.close()
             self.broker.journal.store.close()
             self.broker.forget()
 

@@ -217,12 +217,16 @@ def test_plain_words_cover_every_option() -> None:
     assert main.read_plain(["--config", "x"]) == {"config": "x"}
 
 
+# No other text is wrong for a setting that is a path.
+WRONG = {"data_dir": "", "definitions": "~nobody-at-all/x", "control_socket": "~nobody-at-all/x"}
+
+
 @pytest.mark.parametrize("name", [name for name in FLAGS if name != "memory"])
 @pytest.mark.parametrize("way", ["plain", "typer"])
 def test_wrong_value_is_one_line(
     capsys: pytest.CaptureFixture[str], started: list[Settings], name: str, way: str
 ) -> None:
-    words = [flag_name(name), "" if name == "data_dir" else "?"]
+    words = [flag_name(name), WRONG.get(name, "?")]
     code = exit_code("serve", *words, *(["--"] if way == "typer" else []))
     out, err = capsys.readouterr()
     assert (code, out, started) == (2, "", [])
@@ -338,4 +342,6 @@ def test_options_are_the_settings_that_say_so() -> None:
         "log_format",
         "max_connections",
         "backend",
+        "definitions",
+        "control_socket",
     }
