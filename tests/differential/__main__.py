@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -104,23 +105,36 @@ class Run:
         )
 
 
-_job: dict[str, Pair] = {}
-_features: list[str] = []
+@dataclass(slots=True)
+class Job:
+    """What each process of the pool knows: the brokers, and its own connections to them, kept for all its blocks."""
+
+    both: tuple[Node, Node]
+    features: tuple[str, ...]
+    pair: Pair | None = None
+
+    def connect(self) -> Pair:
+        if self.pair is None:
+            number = multiprocessing.current_process()._identity[0]
+            amqpd, rabbitmq = (
+                Client(node.host, node.port, f"{side}{number}x", node.operator())
+                for side, node in zip("ar", self.both, strict=True)
+            )
+            self.pair = Pair(amqpd, rabbitmq)
+        return self.pair
+
+
+_jobs: list[Job] = []
 
 
 def _begin_job(both: tuple[Node, Node], features: tuple[str, ...]) -> None:
-    """In a process of its own: connections to both brokers, kept for all its blocks."""
-    number = multiprocessing.current_process()._identity[0]
-    amqpd, rabbitmq = (
-        Client(node.host, node.port, f"{side}{number}x", node.operator()) for side, node in zip("ar", both, strict=True)
-    )
-    _job["pair"] = Pair(amqpd, rabbitmq)
-    _features[:] = features
+    _jobs.append(Job(both, features))
 
 
 def _run_block(block: tuple[int, int]) -> Tally:
     seed, count = block
-    return search(_job["pair"], seed, count, _features)
+    (job,) = _jobs
+    return search(job.connect(), seed, count, job.features)
 
 
 def _say(text: str) -> None:
