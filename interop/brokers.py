@@ -204,7 +204,10 @@ class ProcessBroker(Broker):
 
 
 class Amqpd(ProcessBroker):
-    """amqpd of this checkout, in memory, on a port of its own choice that its ready line names."""
+    """amqpd of this checkout, in memory, on a port of its own choice that its ready line names.
+
+    One in memory has its control socket in the scratch directory, any other one in its data directory.
+    """
 
     name = "amqpd"
 
@@ -212,11 +215,18 @@ class Amqpd(ProcessBroker):
         super().__init__()
         self._options = options or ("--memory",)
 
+    @property
+    def control_socket(self) -> Path:
+        """Where a broker in memory listens to its operator."""
+        return self.directory / "control.sock"
+
     def is_installed(self) -> bool:
         return (ROOT / "amqpd" / "__main__.py").exists() or importlib.util.find_spec("amqpd") is not None
 
     def _launch(self) -> None:
         command = [sys.executable, "-m", "amqpd", "serve", "--port", "0", *self._options]
+        if "--memory" in self._options and "--control-socket" not in self._options:
+            command += ["--control-socket", str(self.control_socket)]
         self._spawn(command, {**os.environ, "PYTHONUNBUFFERED": "1"})
 
     def _is_ready(self) -> bool:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from interop.brokers import LOOPBACK, Amqpd, ProcessBroker, RabbitMQ
+from typer.testing import CliRunner
+
+from amqpd.cli.ctl.registry import app as ctl
+from interop.brokers import LOOPBACK, Amqpd, BrokerFailed, ProcessBroker, RabbitMQ
 from tests.support.raw_peer import RawPeer
 
 LOG_LINES_MAX: Final = 10_000
@@ -61,7 +64,7 @@ def amqpd(data_dir: Path | None = None, *options: str) -> Iterator[Broker]:
     """``amqpd serve`` on a free port, in memory unless a directory is given; ready when it says so on stdout."""
     where = ["--memory"] if data_dir is None else ["--data-dir", str(data_dir)]
     with _Amqpd(*where, "--host", LOOPBACK, *options) as child:
-        yield _broker(child, child.kill)
+        yield _broker(child, child.kill, child.control)
 
 
 @contextlib.contextmanager
@@ -88,7 +91,22 @@ class _Killable(ProcessBroker):
 
 
 class _Amqpd(_Killable, Amqpd):
-    """amqpd, killable."""
+    """amqpd, killable, with a control socket in its scratch directory."""
+
+    @property
+    def _socket(self) -> str:
+        return str(self.directory / "control.sock")
+
+    def _launch(self) -> None:
+        self._options += ("--control-socket", self._socket)
+        super()._launch()
+
+    def control(self, *words: str) -> str:
+        """What `amqpd ctl` prints, run in this process; raises BrokerFailed with what it complains of."""
+        run = CliRunner().invoke(ctl, [*words, "--quiet", "--socket", self._socket])
+        if run.exit_code:
+            raise BrokerFailed(f"amqpd ctl {' '.join(words)}: {run.output}")
+        return run.output
 
 
 class _RabbitMQ(_Killable, RabbitMQ):
