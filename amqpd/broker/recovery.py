@@ -12,11 +12,13 @@ from amqpd.broker.broker import VHOST, Broker
 from amqpd.broker.ports import (
     ACKS,
     BINDINGS,
+    DELAYED,
     ENTITIES,
     EXCHANGES,
     META,
     QUARANTINE,
     QUEUES,
+    SEEN,
     SEGMENTS,
     STATES,
     TABLES,
@@ -38,6 +40,7 @@ from amqpd.broker.vhost import VirtualHost
 logger = logging.getLogger("amqpd.recovery")
 
 FIRST_SCHEMA = b"1"  # unsealed
+NUMBER_MAX = (1 << 32) - 1  # of a queue or exchange, in keys
 
 
 class UnusableStore(Exception):
@@ -101,6 +104,8 @@ class _Recovery:
         for fact in queues:
             self._restore_queue(fact)
         self._report_orphans()
+        for table in (DELAYED, SEEN):
+            self._report_lost_exchanges(table)
         for fact in self._facts(BINDINGS):
             self._restore_binding(fact)
 
@@ -313,6 +318,20 @@ class _Recovery:
                 words = "queue number %d: acks of a segment at %d, which is not there: what they acked may come again"
                 logger.error(words, queue_id, first)
                 self.journal.delete(ACKS, acks_key(queue_id, first))
+
+    def _report_lost_exchanges(self, table: int) -> None:
+        """What exchanges keep, under numbers that none of them has: nobody else may get these."""
+        known = {exchange.number for vhost in self.broker.vhosts.values() for exchange in vhost.exchanges.values()}
+        first: bytes | None = b""
+        while first is not None and (found := self.store.range(table, first, 1)):
+            key = found[0][0]
+            number = int.from_bytes(key[:4], "big")
+            row = None if number in known else self._read(table, key, self.store.read(table, key) or b"")
+            if row is not None and row[0] == key:
+                words = "exchange number %d has lost its name: its rows of %s are kept, but not used"
+                logger.error(words, number, TABLES[table])
+                self._taken(number)
+            first = (number + 1).to_bytes(4, "big") if number < NUMBER_MAX else None
 
     def _restore_binding(self, fact: Any) -> None:
         vhost = _vhost(self.broker, fact["vhost"])

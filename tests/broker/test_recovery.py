@@ -8,7 +8,19 @@ from amqpd.broker.arguments import QueueSettings
 from amqpd.broker.bindings import Binding
 from amqpd.broker.fields import Field, Table, longstr, table
 from amqpd.broker.policies import Policy
-from amqpd.broker.ports import ACKS, BINDINGS, ENTITIES, EXCHANGES, META, QUARANTINE, QUEUES, SEGMENTS, STATES, TABLES
+from amqpd.broker.ports import (
+    ACKS,
+    BINDINGS,
+    ENTITIES,
+    EXCHANGES,
+    META,
+    QUARANTINE,
+    QUEUES,
+    SEEN,
+    SEGMENTS,
+    STATES,
+    TABLES,
+)
 from amqpd.broker.publication import Publication
 from amqpd.broker.queues.segments import acks_key, queue_key, read_segment_key
 from amqpd.store.memory import MemoryStore
@@ -576,6 +588,21 @@ def test_messages_of_a_queue_without_a_name_are_kept_and_told(caplog: pytest.Log
     third = again.crash()
     assert third.bodies(third.find()) == [b"5"]
     assert [third.rows(table) for table in (SEGMENTS, ACKS)] == kept
+
+
+@pytest.mark.parametrize("table", [DELAYED, SEEN])
+def test_what_an_exchange_without_a_name_kept_is_nobody_elses(
+    world: World, table: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (0, 900, 901, (1 << 32) - 1):
+        key = number.to_bytes(4, "big") + bytes(16 if table == DELAYED else 12)
+        world.disk.tables[table][key] = records.seal(key, bytes(16)) if number in (900, 901) else b"junk"
+    world = world.crash()
+    for number in (900, 901):
+        assert f"exchange number {number} has lost its name: its rows of {TABLES[table]} are kept" in caplog.text
+    assert len(world.rows(table)) == 2
+    assert list(world.rows(QUARANTINE).values()) == [b"junk", b"junk"]
+    assert world.broker.queue_numbers.next == 902
 
 
 @pytest.mark.parametrize("is_spoilt", [True, False])
