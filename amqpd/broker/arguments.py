@@ -39,6 +39,9 @@ class QueueSettings:
     consumer_timeout_ms: int | None = None
 
 
+_PLAIN: Final = QueueSettings()  # of most queues, and so one for all of them
+
+
 class _Unfit(Exception):
     """Why an argument's value will not do, in RabbitMQ's terms."""
 
@@ -269,7 +272,8 @@ def effective(arguments: Table, policy: Mapping[str, Any], operator_policy: Mapp
             values[name] = text
     values["max_priority"] = _argument(arguments, "x-max-priority") or 0
     values["single_active_consumer"] = _argument(arguments, "x-single-active-consumer") is True
-    return QueueSettings(**values)
+    settings = QueueSettings(**values)
+    return _PLAIN if settings == _PLAIN else settings
 
 
 def merge_policies(policy: Mapping[str, Any], operator_policy: Mapping[str, Any]) -> dict[str, Any]:

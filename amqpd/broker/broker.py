@@ -98,7 +98,8 @@ class Broker:
         for queue in list(vhost.queues.values()):
             vhost.remove_queue(queue)
         for exchange in list(vhost.exchanges.values()):
-            vhost.remove_exchange(exchange)
+            if exchange.name in vhost.exchanges:  # an auto-delete one may have gone with another
+                vhost.remove_exchange(exchange)
         self.policies.clear_vhost(name)
         self.parameters.clear_vhost(name)
         self.permissions.clear_vhost(name)

@@ -54,7 +54,5 @@ class Confirms:
             if ready == self.confirmed or self.run_refused is refused:
                 ready = self.last
                 refused = self.run_refused
-            else:
-                runs.append((ready, 0, refused))
         self.taken_refused = refused
         return ready if ready > self.confirmed else 0

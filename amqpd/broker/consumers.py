@@ -122,15 +122,22 @@ class Consumers:
         self.active_count -= 1
 
     def next(self) -> Consumer | None:
-        """Whose turn it is, of those with credit and the highest priority; it stays in its ring, at the end."""
+        """Whose turn it is, of those with credit and the highest priority; it goes to the end of its ring."""
+        consumer = self.peek()
+        if consumer is not None:
+            ring = self.levels[0].ring
+            if len(ring) > 1:
+                ring.rotate(-1)
+        return consumer
+
+    def peek(self) -> Consumer | None:
+        """The same, and it stays where it is."""
         levels = self.levels
         while levels:
             ring = levels[0].ring
             while ring:
                 consumer = ring[0]
                 if consumer.has_credit():
-                    if len(ring) > 1:
-                        ring.rotate(-1)
                     return consumer
                 ring.popleft()
                 self._rest(consumer)

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     from amqpd.broker.queues.segments import Segment
 
 
-BLIND: Final = 0x20000
+# Added to the number of a message's channel.
+BLIND: Final = 0x20000  # the header BCC is in the content, and nobody may see it
+MOVED: Final = 0x40000  # the broker took it out of a durable place: delivered only once that is on disk
+CHANNEL_MASK: Final = 0xFFFF
 
 
 @mypyc_attr(acyclic=True)  # freed by its count: the collector would look at every message there is
 class Message:
     """One message in one queue.
 
-    ``content``: content header frame and body frames, as received on channel number ``channel``. That has BLIND added
-    when the header BCC is among them, which nobody sees.
+    ``content``: content header frame and body frames, as received on channel number ``channel``, to which BLIND and
+    MOVED may be added.
     ``address``: exchange and routing key as two short strings, then a frame-end octet: the tail of deliver and get-ok.
     ``position``: the queue's own ever-growing number, kept for life. ``stored``: belongs on disk (persistent, in a
     durable queue). ``settled``: acked, rejected or purged. ``segment``: where it is on disk, once its batch was sealed.

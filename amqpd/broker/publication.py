@@ -24,7 +24,7 @@ class Publication:
     """``content``: content frames as on channel number ``channel`` (which may have BLIND, as ``Message.channel``).
     ``exchange`` and ``routing_key``: where it was published, as consumers are told. ``kept``: an exchange took it
     instead of routing it on. ``ticket``: what its confirm has to wait for, beside its queues. ``passed``: exchanges
-    that have not seen it before. ``refused``: by a queue that was full. ``is_dead``: the broker publishes it once more,
+    that have not seen it before. ``refused``: by a queue that was full. ``moved``: out of a durable place. ``is_dead``: the broker publishes it once more,
     out of a queue where it died.
     """
 
@@ -36,6 +36,7 @@ class Publication:
         self.persistent = persistent
         self.kept = False
         self.refused = False
+        self.moved = False
         self.is_dead = False
         self.ticket = 0
         self.passed: list[Exchange] = []

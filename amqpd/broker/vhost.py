@@ -5,6 +5,7 @@ Knows nothing of frames or disks: durable changes go to the journal as operation
 which ticket holds it. Rules: AMQP 0-9-1, classes exchange and queue; texts: RabbitMQ's.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 from amqpd.broker import arguments as queue_arguments
@@ -17,7 +18,7 @@ from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.exchanges.registry import find_exchange_type
 from amqpd.broker.fields import Table, longstr
 from amqpd.broker.ids import Ids, QueueNumbers
-from amqpd.broker.message import Message
+from amqpd.broker.message import MOVED, Message
 from amqpd.broker.owner import Owner
 from amqpd.broker.policies import EXCHANGE, OPERATOR_POLICY, POLICY, Policies
 from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE, Home, Outlet
@@ -26,6 +27,7 @@ from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.priority import PriorityQueue
 from amqpd.broker.routing import needs_message, route_keys
+from amqpd.broker.tables import bytes_of
 from amqpd.broker.turn import Turn
 from amqpd.errors import (
     AccessRefused,
@@ -35,6 +37,7 @@ from amqpd.errors import (
     PreconditionFailed,
     ResourceLocked,
 )
+from amqpd.limits import SHORTSTR_MAX_BYTES
 
 PREDECLARED = (
     ("", "direct", False),
@@ -78,6 +81,7 @@ class VirtualHost(Home):
         self.exchanges: dict[str, Exchange] = {}
         self.queues: dict[str, Queue] = {}
         self.bindings = Bindings()
+        self.dead: deque[tuple[Queue, Message, str]] = deque()  # to be buried, the one in hand first
         self.askers: dict[str, Outlet] = {}  # by the name under which each waits for answers (direct reply-to)
         self.exchange_tickets: dict[str, int] = {}  # of durable exchanges: the ticket that holds the declaration
         for exchange_name, type_name, internal in PREDECLARED:
@@ -238,6 +242,8 @@ class VirtualHost(Home):
         self, name: str, owner: Owner, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
     ) -> Queue:
         """Make the queue, or check that the one there is the same. ``name`` "" has the server choose one."""
+        if self.default_queue_type and "x-queue-type" not in arguments and durable and not (exclusive or auto_delete):
+            arguments = {**arguments, "x-queue-type": longstr(self.default_queue_type)}
         current = self.queues.get(name)
         if current is not None:
             self._check_owner(current, owner)
@@ -247,8 +253,6 @@ class VirtualHost(Home):
                 durable = current.durable
             equivalence.check_queue(self.name, current, durable, auto_delete, arguments)
             return current
-        if self.default_queue_type and "x-queue-type" not in arguments and durable and not (exclusive or auto_delete):
-            arguments = {**arguments, "x-queue-type": longstr(self.default_queue_type)}
         queue_arguments.check_queue(
             self.name, name, arguments, durable=durable, exclusive=exclusive, auto_delete=auto_delete
         )
@@ -305,6 +309,7 @@ class VirtualHost(Home):
         if queue is None:
             return 0, self.journal.newest()
         self._check_owner(queue, owner)
+        queue.catch_up()
         if queue.settings.queue_type == queue_arguments.QUORUM and (if_unused or if_empty):
             raise NotImplementedByBroker(
                 f"cannot delete queue '{name}' in vhost '{self.name}'. queue.delete operations with "
@@ -320,6 +325,7 @@ class VirtualHost(Home):
     def remove_queue(self, queue: Queue) -> int:
         """Delete without a question; the ticket."""
         del self.queues[queue.name]
+        queue.drop_deadlines()
         self.version += 1
         if queue.owner is not None:
             queue.owner.queues.pop(queue.name, None)
@@ -406,7 +412,8 @@ class VirtualHost(Home):
         priority = int(message.find("priority") or 0)
         for queue in queues:
             stored = queue.on_disk and (message.persistent or queue.stores_all)
-            entry = Message(message.content, message.address, message.channel, queue, stored)
+            channel = message.channel | MOVED if message.moved and stored else message.channel & ~MOVED
+            entry = Message(message.content, message.address, channel, queue, stored)
             if queue.refuses(message.content):
                 message.refused = True
                 queue.refuse(entry)
@@ -422,10 +429,20 @@ class VirtualHost(Home):
         return ticket
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
+        # One death may bring the next one about, at once: a list is walked, where calls would climb on each other.
+        self.dead.append((queue, message, reason))
+        if len(self.dead) > 1:
+            return
+        while self.dead:
+            self._bury(*self.dead[0])
+            self.dead.popleft()
+
+    def _bury(self, queue: Queue, message: Message, reason: str) -> None:
         name, key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key
         exchange = None if name is None else self.exchanges.get(name)
-        if name is None or exchange is None:
+        if name is None or exchange is None or (key is not None and len(bytes_of(key)) > SHORTSTR_MAX_BYTES):
             return
         dead = dead_publication(message, queue.name, reason, name, key, self.turn.now_ms // 1000)
+        dead.moved = message.stored
         queues = self.route(exchange, dead.routing_key, dead)
         self.enqueue(dead, [each for each in queues if not ends_cycle(each.name, dead, reason)])

@@ -154,7 +154,9 @@ class DelayedExchange(Exchange):
         assert self._vhost is not None
         self._is_releasing = True
         try:
-            self._vhost.publish(_read(body), self)
+            message = _read(body)
+            message.moved = message.persistent
+            self._vhost.publish(message, self)
         finally:
             self._is_releasing = False
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import logging
 from collections import deque
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
@@ -35,6 +36,10 @@ class Run:
         self.count = count
 
 
+# Stands for an empty deque until there is something: most queues never have a backlog.
+_NO_RUNS: Final[deque[Run]] = deque()
+
+
 class Backlog:
     """See the module. ``queue`` takes what is read as messages; ``read_bytes`` are asked for at a time."""
 
@@ -47,17 +52,17 @@ class Backlog:
         self.changed: list[Segment] = []  # with acks for the open batch
         self.priority = 0  # of all messages here (priority.py)
         self.has_scratch = False  # transient messages were paged out
-        self.away: deque[Run] = deque()
+        self.away: deque[Run] = _NO_RUNS
         self.coming: list[Run] = []
         self.coming_number = 0  # of the fetch; 0 when none is under way
         self.coming_segments: list[Segment] = []
-        self.here: deque[Run] = deque()
+        self.here: deque[Run] = _NO_RUNS
         self.here_bytes = 0
         self.values: dict[Segment, bytes | None] = {}  # of what is here
         self.records: dict[Segment, list[Record]] = {}  # of segments that more than one run here is of
         self.uses: dict[Segment, int] = {}  # runs here or coming
         self.sparse_bytes = 0  # of segments of which most is settled
-        self.groups: deque[list[Segment]] = deque()  # to be compacted
+        self.groups: list[list[Segment]] = []  # to be compacted, the next one last
         self.compacting: list[list[Segment]] = []  # being read for it
         self.compacting_number = 0
         self.compacted: dict[Segment, bytes] = {}  # written anew, not yet durable
@@ -129,18 +134,29 @@ class Backlog:
         """Whether all ready messages are in memory."""
         return not (self.here or self.coming or self.away)
 
-    def estimate_bytes(self) -> int:
-        """Of the bodies of the ready messages that are not in memory, from what their segments take."""
-        size = 0
-        for runs in (list(self.here), self.coming, list(self.away)):
-            for run in runs:
-                segment = run.segment.current()
-                overhead = segment.count * limits.RECORD_ESTIMATE_BYTES
-                size += max(segment.size - overhead, 0) * run.count // segment.count
-        return size
+    def count_bytes(self) -> int:
+        """Of the bodies of the ready messages that are not in memory; guessed when they are many."""
+        runs = [*self.here, *self.coming, *self.away]
+        segments = {run.segment.current() for run in runs}
+        if sum([segment.size for segment in segments]) > limits.COUNT_BYTES:
+            return sum([_guess_bytes(run) for run in runs])
+        return sum([self._count_run(run) for run in runs])
+
+    def _count_run(self, run: Run) -> int:
+        segment = run.segment.current()
+        key = segment.key(self.queue_id)
+        value = self.compacted.get(segment) or self.journal.store.read(_table(segment), key)
+        try:
+            records = read_segment(key, value)
+        except CorruptSegment:
+            return 0  # told when a consumer comes to it
+        wanted = [record[4] for record in records if record[0] >= run.first and not segment.is_settled(record[0])]
+        return sum([int.from_bytes(content[11:19], "big") for content in wanted[: run.count]])
 
     def add_run(self, run: Run) -> None:
         """Ready messages behind all others that are now on disk only."""
+        if self.away is _NO_RUNS:
+            self.away = deque()
         self.away.append(run)
 
     def next_messages(self) -> list[Message]:
@@ -168,7 +184,7 @@ class Backlog:
                 break
             self.away.popleft()
             if segment.damaged:
-                self.queue.ready_count -= run.count
+                self.queue.lose(run.count)
                 continue
             self.coming.append(run)
             self.uses[segment] = uses + 1
@@ -185,6 +201,8 @@ class Backlog:
         for segment, value in zip(self.coming_segments, values, strict=True):
             self.values[segment] = value
             self.here_bytes += segment.size
+        if self.here is _NO_RUNS:
+            self.here = deque()
         self.here.extend(self.coming)
         self.coming = []
         self.coming_segments = []
@@ -203,7 +221,7 @@ class Backlog:
         records = self._records(segment)
         self._use(segment)
         if segment.damaged:
-            self.queue.ready_count -= run.count
+            self.queue.lose(run.count)
             return []
         messages: list[Message] = []
         stored = not segment.scratch
@@ -319,7 +337,7 @@ class Backlog:
         self._clear_runs()
         self.segments = {}
         self.changed = []
-        self.groups.clear()
+        self.groups = []
         self.compacting = []
         self.compacting_number = 0
         self.compacted = {}
@@ -330,7 +348,7 @@ class Backlog:
             if segment.ticket > 0:
                 self.queue.enlist()  # it was repaired: to be told when it can be read
             self.segments[segment.first] = segment
-            self.away.append(Run(segment, segment.first, segment.live))
+            self.add_run(Run(segment, segment.first, segment.live))
             self._note_sparse(segment)
 
     # -- compaction --
@@ -345,16 +363,15 @@ class Backlog:
     def _compact(self) -> None:
         """Ask for the next groups that are worth it, as many as may be rewritten at a time."""
         if not self.groups:
-            self.groups.extend(
-                compaction.choose([self.segments[at] for at in sorted(self.segments)], self.journal.durable)
-            )
+            self.groups = compaction.choose([self.segments[at] for at in sorted(self.segments)], self.journal.durable)
+            self.groups.reverse()
             self.compact_above_segments = max(
                 limits.COMPACTION_SEGMENTS, 2 * (len(self.segments) - _saved(self.groups))
             )
             self.compact_above_bytes = limits.COMPACTION_BYTES if self.groups else 2 * self.sparse_bytes
         size = 0
         while self.groups and size < limits.COMPACTION_STEP_BYTES:
-            group = [segment for segment in self.groups.popleft() if segment.live > 0 and segment.successor is None]
+            group = [segment for segment in self.groups.pop() if segment.live > 0 and segment.successor is None]
             if group:
                 self.compacting.append(group)
                 size += sum([segment.size for segment in group])
@@ -426,6 +443,11 @@ class Backlog:
         self.away = joined
 
 
+def _guess_bytes(run: Run) -> int:
+    segment = run.segment.current()
+    return max(segment.size - segment.count * limits.RECORD_ESTIMATE_BYTES, 0) * run.count // segment.count
+
+
 def _table(segment: Segment) -> int:
     return SCRATCH if segment.scratch else SEGMENTS
 
@@ -439,5 +461,5 @@ def _position(record: Record) -> int:
     return record[0]
 
 
-def _saved(groups: deque[list[Segment]]) -> int:
+def _saved(groups: list[list[Segment]]) -> int:
     return sum([len(group) - 1 for group in groups])

@@ -124,6 +124,18 @@ class Queue(Fetcher):
             self.disuse = _Disuse(self)
         self.turn.timers.set(self.disuse, self.turn.now_ms + expires_ms)
 
+    def drop_deadlines(self) -> None:
+        """The queue is going: nothing of it will be due."""
+        for deadline in (self.expiry, self.disuse):
+            if deadline is not None:
+                self.turn.timers.clear(deadline)
+
+    def lose(self, count: int) -> None:
+        """So many ready messages cannot be read: they are not ready any more."""
+        self.ready_count -= count
+        if self.front is not self:
+            self.front.ready_count -= count
+
     def mark_dirty(self) -> None:
         """Have this queue pumped at the end of the turn."""
         front = self.front
@@ -222,7 +234,7 @@ class Queue(Fetcher):
     def _spare_head(self) -> None:
         """A consumer was there in time for the head, only its mark is not durable yet: it does not expire meanwhile."""
         message = self.head()
-        if message is not None and message.expires_at and self.consumers.next() is not None:
+        if message is not None and message.expires_at and self.consumers.peek() is not None:
             message.expires_at = max(int(message.expires_at), self.turn.now_us + limits.MARK_GRACE_MS * 1000)
 
     def _drop(self, budget: int) -> int:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from typing import Final
 
 from mypy_extensions import i64
 
 from amqpd import limits
 from amqpd.broker.arguments import QueueSettings
 from amqpd.broker.fields import Table
-from amqpd.broker.message import Message
+from amqpd.broker.message import MOVED, Message
 from amqpd.broker.owner import Owner
 from amqpd.broker.ports import ACKS, CLEAR, NEXT, QUARANTINE, SCRATCH, SEGMENTS, STATES, Home, Op
 from amqpd.broker.queues.backlog import Backlog, Run
@@ -25,6 +26,9 @@ from amqpd.broker.queues.base import Queue, body_size
 from amqpd.broker.queues.segments import Segment, SegmentWriter, queue_key
 from amqpd.broker.records import seal
 from amqpd.broker.turn import Turn
+
+# Stands for an empty deque until something comes: a deque takes 760 bytes, and most queues of a broker are idle.
+_NOTHING: Final[deque[Message]] = deque()
 
 
 class ClassicQueue(Queue):
@@ -46,10 +50,10 @@ class ClassicQueue(Queue):
         front: Queue | None = None,
     ) -> None:
         self.window_bytes = window_bytes
-        self.ready: deque[Message] = deque()
+        self.ready: deque[Message] = _NOTHING
         self.returned: list[tuple[int, Message]] = []  # by position; where returns count, by the order of return
         self.return_count = 0
-        self.tail: deque[Message] = deque()
+        self.tail: deque[Message] = _NOTHING
         self.paging = False  # beyond the window: new messages go to the tail, and to disk
         self.memory_bytes = 0  # of `ready` and `tail`
         self.next_position = 1
@@ -58,6 +62,7 @@ class ClassicQueue(Queue):
         self.delivered_mark = 0  # stored messages up to here may be delivered: a crash brings them back as redelivered
         self.asked_mark = 0
         self.asked_ticket = 0
+        self.awaits_batch = False  # the head does, before it may be delivered
         super().__init__(
             name,
             queue_id,
@@ -84,8 +89,12 @@ class ClassicQueue(Queue):
         if self.max_bytes >= 0:
             self.ready_bytes += body_size(message.content)
         if self.paging:
+            if self.tail is _NOTHING:
+                self.tail = deque()
             self.tail.append(message)
         else:
+            if self.ready is _NOTHING:
+                self.ready = deque()
             self.ready.append(message)
         if message.stored or self.paging:
             self.journal.pending_bytes += size
@@ -128,7 +137,9 @@ class ClassicQueue(Queue):
         message = self.head()
         if message is None:
             return 0 if self.backlog.is_empty() else NEXT
-        return 0 if self.may_deliver(message) else self.asked_ticket
+        if self.may_deliver(message):
+            return 0
+        return max(self.asked_ticket, self._ticket_of(message))
 
     def head(self) -> Message | None:
         if self.returned:  # what was delivered before is older than all that was not
@@ -150,11 +161,21 @@ class ClassicQueue(Queue):
             self.ready_bytes = self.ready_bytes - body_size(message.content) if self.ready_count else 0
 
     def may_deliver(self, message: Message) -> bool:
-        if message.position <= self.delivered_mark or not message.stored:
+        if not message.stored:
+            return True
+        if message.channel & MOVED and self._ticket_of(message) > self.journal.durable:
+            self.awaits_batch = True
+            return False
+        if message.position <= self.delivered_mark:
             return True
         if self.asked_mark < message.position:
             self._ask_mark(message.position)
         return False
+
+    def _ticket_of(self, message: Message) -> int:
+        """What has to be durable for a stored message to be on disk."""
+        segment = message.segment
+        return self.journal.ticket if segment is None else segment.current().ticket
 
     def _ask_mark(self, position: int) -> None:
         self.asked_mark = position + limits.DELIVERED_AHEAD
@@ -195,7 +216,7 @@ class ClassicQueue(Queue):
         return count
 
     def count_bytes(self) -> int:
-        size: i64 = self.backlog.estimate_bytes() if self.paging else 0
+        size: i64 = self.backlog.count_bytes() if self.paging else 0
         for message in self.ready:
             size += body_size(message.content)
         for message in self.tail:
@@ -265,6 +286,9 @@ class ClassicQueue(Queue):
         if self.paging:
             self._page_out(durable)
             self.mark_dirty()
+        elif self.awaits_batch:
+            self.mark_dirty()
+        self.awaits_batch = False
         self.backlog.on_durable()
 
     def on_fetched(self, number: int, values: list[bytes | None]) -> None:
@@ -287,7 +311,7 @@ class ClassicQueue(Queue):
             kept -= len(message.content) + limits.MESSAGE_OVERHEAD_BYTES
             moved.append(message)
         moved.reverse()
-        self.tail.extend(moved)
+        self.tail = deque(moved)
         enlisted = {message.position for message in self.fresh}
         unsealed = [message for message in moved if message.segment is None and message.position not in enlisted]
         if unsealed:
@@ -318,6 +342,8 @@ class ClassicQueue(Queue):
 
     def _refill(self) -> None:
         """Fill ``ready``, which is empty, from the backlog, and from the tail when nothing is left there."""
+        if self.ready is _NOTHING:
+            self.ready = deque()
         for message in self.backlog.next_messages():
             self.ready.append(message)
             self.memory_bytes += len(message.content) + limits.MESSAGE_OVERHEAD_BYTES

@@ -11,7 +11,7 @@ from amqpd.broker.arguments import QueueSettings
 from amqpd.broker.fields import Table
 from amqpd.broker.message import Message
 from amqpd.broker.owner import Owner
-from amqpd.broker.ports import Home, Op
+from amqpd.broker.ports import NEXT, Home, Op
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.turn import Turn
@@ -93,8 +93,10 @@ class PriorityQueue(Queue):
         """Parts were filled or emptied behind the queue's back: by recovery, or by what could not be read."""
         self.filled = 0
         self.ready_count = 0
+        self.ready_bytes = 0
         for priority, part in self.parts.items():
             self.ready_count += part.ready_count
+            self.ready_bytes += part.ready_bytes
             self.is_expiring = self.is_expiring or part.is_expiring
             if part.ready_count:
                 self.filled |= 1 << priority
@@ -153,8 +155,10 @@ class PriorityQueue(Queue):
         self.parts[message.priority].settle(message)
 
     def ticket_of_head(self) -> int:
-        part = self._highest()
-        return 0 if part is None else part.ticket_of_head()
+        message = self.head()
+        if message is None:
+            return NEXT if self.ready_count else 0
+        return self.parts[message.priority].ticket_of_head()
 
     def purge(self) -> int:
         count = self.ready_count

@@ -17,7 +17,7 @@ from amqpd import limits
 from amqpd.broker import arguments, contents, tables
 from amqpd.broker.confirms import Confirms
 from amqpd.broker.consumers import Consumer
-from amqpd.broker.message import BLIND, Message
+from amqpd.broker.message import BLIND, CHANNEL_MASK, Message
 from amqpd.broker.ports import Outlet
 from amqpd.broker.properties import (
     BAD_MODE,
@@ -104,6 +104,8 @@ class Channel(Outlet):
         if by_message:
             persistent = facts & DELIVERY_MODE_MASK == 2
             message = received(route.exchange.name, route.routing_key, content, self.number, persistent=persistent)
+            for key in message.keys[1:]:
+                access.check_key(self.connection, route.exchange, key)
         if facts & BAD_MODE:
             raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{facts & DELIVERY_MODE_MASK}}}")
         if self.tx is not None:
@@ -180,15 +182,13 @@ class Channel(Outlet):
             self._enqueue(queues, content, address, mandatory, facts, ttl_ms)
             return
         vhost = self.connection.vhost
-        exchange = vhost.get_exchange(message.exchange)
-        for key in message.keys[1:]:
-            access.check_key(self.connection, exchange, key)
+        exchange = vhost.exchanges.get(message.exchange)  # in a transaction, it may have gone meanwhile
         if message.exchange == "":
             for key in message.keys:
                 asker = vhost.askers.get(key)
                 if asker is not None:
                     asker.answer(address, message.shown(), self.number)
-        queues = vhost.route(exchange, message.routing_key, message)
+        queues = [] if exchange is None else vhost.route(exchange, message.routing_key, message)
         if not queues and not message.kept and mandatory:
             self._return(message.shown(), address)
         self._confirm(vhost.enqueue(message, queues), message.refused)
@@ -316,8 +316,7 @@ class Channel(Outlet):
             content = contents.with_delivery_count(content, message.returns)
         if channel & BLIND:
             content = contents.without_blind_copies(content)
-            channel ^= BLIND
-        return self._frames(content, channel)
+        return self._frames(content, channel & CHANNEL_MASK)
 
     def _frames(self, content: bytes, channel: int) -> bytes:
         frame_max: i64 = self.connection.frame_max
