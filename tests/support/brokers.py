@@ -93,17 +93,13 @@ class _Killable(ProcessBroker):
 class _Amqpd(_Killable, Amqpd):
     """amqpd, killable, with a control socket in its scratch directory."""
 
-    @property
-    def _socket(self) -> str:
-        return str(self.directory / "control.sock")
-
     def _launch(self) -> None:
-        self._options += ("--control-socket", self._socket)
+        self._options += ("--control-socket", str(self.control_socket))
         super()._launch()
 
     def control(self, *words: str) -> str:
         """What `amqpd ctl` prints, run in this process; raises BrokerFailed with what it complains of."""
-        run = CliRunner().invoke(ctl, [*words, "--quiet", "--socket", self._socket])
+        run = CliRunner().invoke(ctl, [*words, "--quiet", "--socket", str(self.control_socket)])
         if run.exit_code:
             raise BrokerFailed(f"amqpd ctl {' '.join(words)}: {run.output}")
         return run.output
