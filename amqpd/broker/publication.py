@@ -24,8 +24,8 @@ class Publication:
     """``content``: content frames as on channel number ``channel`` (which may have BLIND, as ``Message.channel``).
     ``exchange`` and ``routing_key``: where it was published, as consumers are told. ``kept``: an exchange took it
     instead of routing it on. ``ticket``: what its confirm has to wait for, beside its queues. ``passed``: exchanges
-    that have not seen it before. ``refused``: by a queue that was full. ``moved``: out of a durable place. ``is_dead``: the broker publishes it once more,
-    out of a queue where it died.
+    that have not seen it before. ``refused``: by a queue that was full. ``is_dead``: the broker publishes it once more,
+    out of a queue where it died. ``moved``: out of a place on disk.
     """
 
     def __init__(self, exchange: str, routing_key: str, content: bytes, channel: int, *, persistent: bool) -> None:
