@@ -9,6 +9,7 @@ Verbs run inside the reactor's turns, one after the other, on the broker's own o
 """
 
 import errno
+import importlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 import anyio.abc
@@ -28,7 +29,6 @@ from amqpd.errors import AmqpError
 from amqpd.management.control_path import reachable
 from amqpd.management.node import Node
 from amqpd.management.requests import Aside, Done, Listing, Misused, Refused, Request, Result, Steps
-from amqpd.management.verbs.registry import VERBS
 from amqpd.server.reactor import Door
 
 logger = logging.getLogger("amqpd.control")
@@ -41,15 +41,16 @@ DURABLE_PATIENCE_S: Final = 30.0  # with a disk that is full
 DURABLE_POLL_S: Final = 0.002
 
 _Value = TypeVar("_Value")
+Verbs: TypeAlias = Mapping[str, Callable[[Node, Request], Result]]
 
 
 class Control(Door):
     """The socket at ``path``, and the door through which what it is asked for comes into the reactor's turns."""
 
-    def __init__(self, node: Node, path: Path, verbs: Mapping[str, Callable[[Node, Request], Result]] = VERBS) -> None:
+    def __init__(self, node: Node, path: Path, load_verbs: Callable[[], Verbs] | None = None) -> None:
         self.node = node
         self.path = path
-        self.verbs = verbs
+        self.load_verbs = load_verbs or _load_verbs
         self.visits: deque[_Visit[Any]] = deque()
         self.descriptor = -1
         self.peer_count = 0
@@ -115,7 +116,7 @@ class Control(Door):
 
     async def _answer(self, stream: anyio.abc.SocketStream, line: bytes) -> None:
         verb, values = await anyio.to_thread.run_sync(_parse, line)
-        act = self.verbs.get(verb)
+        act = (await anyio.to_thread.run_sync(self.load_verbs)).get(verb)
         if act is None:
             raise Misused(f"there is no verb {verb!r}")
         logger.debug("%s", verb)
@@ -193,6 +194,12 @@ def _check_free(address: str) -> None:
         except OSError:
             return
     raise OSError(errno.EADDRINUSE, "another broker listens there")
+
+
+def _load_verbs() -> Verbs:
+    """15 ms that a start without an operator does not pay."""
+    verbs: Verbs = importlib.import_module("amqpd.management.verbs.registry").VERBS
+    return verbs
 
 
 def _bound(then: Callable[[Any], Result], value: Any) -> Callable[[], Result]:

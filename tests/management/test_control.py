@@ -102,7 +102,7 @@ async def serving(path: Path, store: DelayedStore | None = None) -> AsyncIterato
     server = Server(Broker(store, CountingIds()), [], Tuning(), SystemClock(), max_connections=1, patience_s=0.0)
     async with anyio.create_task_group() as group:
         group.start_soon(server.run)
-        await group.start(Control(Node(server, {}), path, VERBS).serve)
+        await group.start(Control(Node(server, {}), path, lambda: VERBS).serve)
         yield server
         store.is_delaying = False
         store.complete()

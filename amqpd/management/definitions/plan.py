@@ -25,7 +25,7 @@ PROBLEMS_SHOWN: Final = 20
 TOPIC_VARIABLES: Final = ("{username}", "{vhost}", "{client_id}")
 
 
-class InvalidDefinitions(Exception):
+class InvalidDefinitions(ValueError):
     """A file that cannot be imported: a line for each object that is wrong, up to a number that one can read."""
 
     def __init__(self, problems: list[str]) -> None:
