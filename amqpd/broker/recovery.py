@@ -321,7 +321,8 @@ class _Recovery:
 
     def _report_lost_exchanges(self, table: int) -> None:
         """What exchanges keep, under numbers that none of them has: nobody else may get these."""
-        known = {exchange.number for vhost in self.broker.vhosts.values() for exchange in vhost.exchanges.values()}
+        exchanges = (exchange for vhost in self.broker.vhosts.values() for exchange in vhost.exchanges.values())
+        known = {exchange.number for exchange in exchanges if exchange.number}
         first: bytes | None = b""
         while first is not None and (found := self.store.range(table, first, 1)):
             key = found[0][0]

@@ -11,6 +11,7 @@ from amqpd.broker.policies import Policy
 from amqpd.broker.ports import (
     ACKS,
     BINDINGS,
+    DELAYED,
     ENTITIES,
     EXCHANGES,
     META,
