@@ -22,6 +22,7 @@ from amqpd.management.control import Control
 from amqpd.management.control_path import SOCKET_NAME
 from amqpd.management.node import Node
 from amqpd.protocols.amqp091.handshake import Tuning
+from amqpd.protocols.amqp091.sasl import LoginRules
 from amqpd.server import resources
 from amqpd.server.alarms import Resource
 from amqpd.server.lifecycle import Server
@@ -124,6 +125,11 @@ def _tuning(settings: Settings) -> Tuning:
         heartbeat_s=settings.heartbeat_s,
         max_message_size=settings.max_message_size_bytes,
         handshake_timeout_s=settings.handshake_timeout_s,
+        login=LoginRules(
+            mechanisms=tuple(settings.auth_mechanisms.split(",")),
+            loopback_users=frozenset(settings.loopback_users.split(",")) - {"none"},
+            anonymous_user=settings.anonymous_login_user,
+        ),
     )
 
 

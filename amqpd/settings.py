@@ -46,6 +46,9 @@ class Settings:
     memory_high_watermark: float = 0.6  # as RabbitMQ 4
     disk_free_limit_bytes: int = 50_000_000  # as RabbitMQ
     backend: Literal["asyncio", "trio"] = "asyncio"
+    auth_mechanisms: str = "AMQPLAIN,PLAIN"
+    loopback_users: str = "guest"
+    anonymous_login_user: str = ""  # "" is nobody
     definitions: str = ""  # "" is no file
     control_socket: str = ""  # "" is the usual place
 
@@ -161,6 +164,24 @@ def _check_optional_path(value: object) -> str:
     return "" if value == "" else str(_check_path(value))
 
 
+def _check_mechanisms(value: object) -> str:
+    names = [name.upper() for name in _check_names(value).split(",")]
+    if not set(names) <= {"PLAIN", "AMQPLAIN", "EXTERNAL", "ANONYMOUS"}:
+        raise ValueError
+    return ",".join(names)
+
+
+def _check_name(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError
+    return value
+
+
+def _check_names(value: object) -> str:
+    """Names separated by commas, each once; none is fine."""
+    return ",".join(dict.fromkeys(name.strip() for name in _check_name(value).split(",") if name.strip()))
+
+
 def _check_hosts(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError
@@ -224,6 +245,21 @@ RULES: Final[Mapping[str, Rule]] = {
         0, 2**60, "Bytes free on the disk of data_dir below which publishers wait; 0 for no such alarm."
     ),
     "backend": _choice(("asyncio", "trio"), "Event loop to run on."),
+    "auth_mechanisms": Rule(
+        "SASL mechanisms that clients may log in with, separated by commas.",
+        "some of PLAIN, AMQPLAIN, EXTERNAL, ANONYMOUS, separated by commas",
+        _check_mechanisms,
+    ),
+    "loopback_users": Rule(
+        "Users who may come from this machine only, separated by commas; none for nobody.",
+        "names separated by commas, or none",
+        _check_names,
+    ),
+    "anonymous_login_user": Rule(
+        "User that the mechanism ANONYMOUS logs in as; nobody unless it is said.",
+        "the name of a user",
+        _check_name,
+    ),
     "definitions": Rule(
         "File of definitions to take at start, as amqpd ctl or RabbitMQ exports them.",
         "the path of a file",

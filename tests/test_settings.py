@@ -44,6 +44,9 @@ SAMPLES: dict[str, list[tuple[str, object]]] = {
     "memory_high_watermark": [("0.4", 0.4), ("0", 0.0), ("1", 1.0)],
     "disk_free_limit_bytes": [("0", 0), ("1000000000", 10**9), ("1152921504606846976", 2**60)],
     "backend": [("trio", "trio"), ("asyncio", "asyncio"), ("Trio", "trio")],
+    "auth_mechanisms": [("plain", "PLAIN"), ("EXTERNAL, PLAIN,PLAIN", "EXTERNAL,PLAIN"), ("ANONYMOUS", "ANONYMOUS")],
+    "loopback_users": [("none", "none"), ("guest, ada,guest", "guest,ada"), ("ä", "ä")],
+    "anonymous_login_user": [("ada", "ada"), ("nobody", "nobody"), ("ä b", "ä b")],
     "definitions": [("/a.json", "/a.json"), ("b/c.json", "b/c.json"), ("d", "d")],
     "control_socket": [("/a.sock", "/a.sock"), ("b/c.sock", "b/c.sock"), ("d", "d")],
 }
@@ -66,6 +69,9 @@ WRONG_TEXTS = {
     "memory_high_watermark": ["60%", "-0.1", "1.1", "nan"],
     "disk_free_limit_bytes": ["-1", "50MB", "1152921504606846977"],
     "backend": ["uvloop"],
+    "auth_mechanisms": ["", ",", "CRAM-MD5", "PLAIN EXTERNAL"],
+    "loopback_users": ["x" * 10 + "\x7f"],
+    "anonymous_login_user": ["x" * 10 + "\x7f"],
     "definitions": ["~no-such-person/a.json"],
     "control_socket": ["~no-such-person/a.sock"],
 }
@@ -88,6 +94,9 @@ WRONG_TOML = {
     "memory_high_watermark": ["'0.4'", "true", "60"],
     "disk_free_limit_bytes": ["1e9", "'50MB'"],
     "backend": ["1"],
+    "auth_mechanisms": ["['PLAIN']", "''"],
+    "loopback_users": ["['guest']", "1"],
+    "anonymous_login_user": ["1", "true"],
     "definitions": ["1", '"a\\u0000b"'],
     "control_socket": ["1", '"a\\u0000b"'],
 }
