@@ -84,6 +84,18 @@ def test_the_old_one_keeps_what_it_holds(peer: RawPeer, queue: str) -> None:
     assert takers(peer, queue, 1) == "b"
 
 
+@pytest.mark.amqpd_only("RabbitMQ's next one sleeps until something else happens to the queue")
+def test_the_next_starts_at_once(peer: RawPeer, queue: str) -> None:
+    peer.call(1, "basic.qos", prefetch_count=2)
+    consume(peer, queue, "a")
+    peer.open_channel(2)
+    consume(peer, queue, "b", 2)
+    peer.store(queue, [b"1", b"2", b"3"])
+    peer.expect_delivers(1, [b"1", b"2"])
+    peer.call(1, "basic.cancel", consumer_tag="a")
+    peer.expect_deliver(2, b"3", consumer_tag="b")
+
+
 def test_the_end_of_the_channel_hands_over_with_what_was_held(peer: RawPeer, queue: str) -> None:
     peer.open_channel(2)
     consume(peer, queue, "a", 2)
