@@ -8,6 +8,7 @@ from. Confirms are written down as the numbers that they settle. Nothing else is
 
 import contextlib
 import re
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -137,7 +138,7 @@ class Client:
     """The client of one broker. ``rounds``: how many probes of the queues must say the same."""
 
     def __init__(self, host: str, port: int, name: str, operator: Operator | None = None) -> None:
-        self.name = name
+        self.name = f"{name}{secrets.token_hex(2)}"  # a broker that runs may have names of an earlier run
         self.operator = operator or Operator()
         self.address = (host, port)
         self.connections = [Connection(host, port, number) for number in range(CONNECTIONS)]
@@ -176,6 +177,7 @@ class Client:
         self.asked: list[str] = []  # those that have not answered yet
         # RabbitMQ counts a get that is not settled as a consumer of a quorum queue: not compared.
         self.has_quorum_queue = any(mentions(each.args, "quorum") for each in sequence)
+        self.binding_is_heard = any(mentions(each.args, "x-recent-history") for each in sequence)
         self.expires = any(expires_soon(each.args) for each in sequence)
 
     # -- one operation
@@ -188,7 +190,7 @@ class Client:
             connection.open(operation.channel)
         verb(self, connection, operation)
         self._read_all()
-        if operation.verb not in QUIET:
+        if operation.verb not in QUIET or self.binding_is_heard:
             self._settle()
 
     def _send_method(self, connection: Connection, operation: Operation) -> None:

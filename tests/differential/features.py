@@ -157,6 +157,15 @@ FEATURES: Final[dict[str, Feature]] = {
             {"alternate-exchange": 1},
         ),
     ),
+    "history": Feature(
+        exchange_types=("x-recent-history",),
+        exchange_arguments=(
+            {"x-recent-history-length": 2},
+            {"x-recent-history-length": 0},
+            {"x-recent-history-length": "a"},
+        ),
+        headers=({"x-recent-history-no-store": True}, {"x-recent-history-no-store": False}),
+    ),
     "cc": Feature(
         headers=(
             {"CC": ["~q0"]},
@@ -178,7 +187,7 @@ FEATURES: Final[dict[str, Feature]] = {
 # What a policy may say; an operator's policy only the first ones.
 OPERATOR_DEFINITIONS: Final[tuple[Table, ...]] = (
     {"max-length": 1},
-    {"max-length": 2, "overflow": "reject-publish"},
+    {"max-length": 2},
     {"max-length-bytes": 12},
     {"message-ttl": 1},
     {"message-ttl": FAR_MS},
@@ -189,6 +198,7 @@ POLICY_DEFINITIONS: Final[tuple[Table, ...]] = (
     {"dead-letter-exchange": "~e0"},
     {"alternate-exchange": "~e1"},
     {"overflow": "drop-head"},
+    {"overflow": "reject-publish"},
     {"overflow": "reject-publish-dlx"},
     {"delivery-limit": 1},
 )

@@ -33,7 +33,8 @@ class ManagementApi(Operator):
 
     def __init__(self, host: str, port: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
-        self._headers = {"Authorization": f"Basic {b64encode(b'guest:guest').decode()}"}
+        credentials = b64encode(b"guest:guest").decode()
+        self._headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
 
     def set_policy(
         self, kind: str, name: str, pattern: str, definition: dict[str, Any], apply_to: str, priority: int
