@@ -13,12 +13,13 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import groupby
 from typing import Any, Final
 
 from tests.differential.channels import Channel
+from tests.differential.connection import PROBE, Connection
 from tests.differential.operations import Operation, Sequence, expires_soon, mentions, renamed
 from tests.differential.operators import Operator
+from tests.differential.transcript import Step, Transcript
 from tests.differential.wording import Wording
 from tests.support.raw_peer import (
     CONTENT_METHODS,
@@ -28,22 +29,18 @@ from tests.support.raw_peer import (
     Frame,
     Method,
     PeerError,
-    RawPeer,
     decode_method,
-    frame,
     method_payload,
     properties,
 )
 
 CONNECTIONS: Final = 2
-PROBE: Final = 99  # the channel for passive declarations
 PATIENCE_S: Final = 3.0  # for what must come: confirms, cancels, commits
 TICK_S: Final = 0.002
 LOG_S: Final = 0.004  # what RabbitMQ's log of a quorum queue takes to apply what it was told
 EXPIRY_S: Final = 0.016  # after each step of a sequence in which something soon expires; after changes of policies
 
 REPLY_ADDRESS: Final = re.compile(rb"amq\.rabbitmq\.reply-to\.[\w+/=.@-]+")
-FLOW: Final = method_payload("channel.flow", active=True)
 FLOW_OK: Final = method_payload("channel.flow-ok", active=True)
 # Methods of which no queue and no other channel hears anything.
 QUIET: Final = frozenset(
@@ -51,87 +48,6 @@ QUIET: Final = frozenset(
     | {"tx.select", "basic.qos", "exchange.delete"}
 )
 THE_END: Final = Operation("clean up", 0, 0)
-
-
-class Step:
-    """One operation and what was heard of it, a line a frame."""
-
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
-        self.heard: dict[str, list[str]] = {}
-        self.confirmed: dict[str, list[tuple[int, str]]] = {}
-
-    def hears(self, place: str, line: str) -> None:
-        self.heard.setdefault(place, []).append(line)
-
-    def hears_confirms(self, place: str, numbers: list[int], verdict: str) -> None:
-        self.confirmed.setdefault(place, []).extend((number, verdict) for number in numbers)
-
-    @property
-    def lines(self) -> list[str]:
-        """In an order that does not depend on how frames of different channels met."""
-        lines = [f"{place} {line}" for place in sorted(self.heard) for line in in_order(self.heard[place])]
-        for place in sorted(self.confirmed):
-            confirms = ", ".join(f"{number} {verdict}" for number, verdict in sorted(self.confirmed[place]))
-            lines.append(f"{place} confirmed: {confirms}")
-        return lines
-
-
-Transcript = list[Step]
-
-
-def in_order(lines: list[str]) -> list[str]:
-    """As they were heard, but cancels that come together by name: the consumers of a queue have no order."""
-    grouped = groupby(lines, lambda line: line.startswith("basic.cancel("))
-    return [line for is_cancel, group in grouped for line in (sorted(group) if is_cancel else group)]
-
-
-class Connection:
-    """One connection of the client, and its channels by number."""
-
-    def __init__(self, host: str, port: int, number: int) -> None:
-        self.number = number
-        self.address = (host, port)
-        self.channels: dict[int, Channel] = {}
-        self.barriers: dict[int, int] = {}  # channel -> answers that are due
-        self.probing = False
-        self.is_lost = False
-        self.peer = self._connect()
-
-    def _connect(self) -> RawPeer:
-        peer = RawPeer(*self.address)
-        peer.login()
-        peer.open_channel(PROBE)
-        return peer
-
-    def send(self, channel: int, *payloads: bytes) -> None:
-        """Method frames in one write."""
-        self.write(b"".join(frame(METHOD, channel, payload) for payload in payloads))
-
-    def write(self, raw: bytes) -> None:
-        if not self.is_lost:
-            with contextlib.suppress(OSError):  # the broker may be closing; what it said last is still to be read
-                self.peer.send_bytes(raw)
-
-    def open(self, number: int) -> Channel:
-        """The channel, opened now if it is not."""
-        if number not in self.channels:
-            self.channels[number] = Channel()
-            self.send(number, method_payload("channel.open"))
-            self.barriers[number] = self.barriers.get(number, 0) + 1
-        return self.channels[number]
-
-    def bar(self, number: int) -> None:
-        """Ask for a sign that all before it was digested."""
-        self.send(number, FLOW)
-        self.barriers[number] = self.barriers.get(number, 0) + 1
-
-    def reconnect(self) -> None:
-        self.peer.abort()
-        self.channels.clear()
-        self.barriers.clear()
-        self.is_lost = self.probing = False
-        self.peer = self._connect()
 
 
 class Client:

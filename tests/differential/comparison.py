@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tests.differential.accepted import ACCEPTED, EXTRAS, Accepted
-from tests.differential.client import Step, Transcript
+from tests.differential.transcript import Step, Transcript
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from typing import Final
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.differential.client import Client, Transcript
+from tests.differential.client import Client
 from tests.differential.comparison import find_difference, side_by_side
 from tests.differential.generator import sequences
 from tests.differential.operations import Sequence
 from tests.differential.shrinking import shrink
+from tests.differential.transcript import Transcript
 
 AGAIN: Final = 3  # times that a difference must show again, each time with more patience, to count
 ROUNDS_AGAIN: Final = 4

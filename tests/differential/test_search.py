@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.differential.client import Client, Step
+from tests.differential.client import Client
 from tests.differential.comparison import find_difference
 from tests.differential.operations import Operation
 from tests.differential.search import Pair, search
+from tests.differential.transcript import Step
 from tests.differential.wording import properties
 from tests.support import brokers, raw_peer
 from tests.support.brokers import Broker
