@@ -75,9 +75,9 @@ class Request:
             raise Misused(f"{name} must be true or false")
         return value
 
-    def texts(self, name: str) -> list[str]:
-        """Texts; none when it was not said."""
-        value = self._values.get(name, [])
+    def texts(self, name: str, default: list[str] | None = None) -> list[str]:
+        """Texts; none when it was not said and there is no default."""
+        value = self._values.get(name, default or [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise Misused(f"{name} must be a list of texts")
         return value

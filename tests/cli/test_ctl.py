@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -204,6 +205,34 @@ def test_bindings(ctl: Ctl, vhost: str, peer: RawPeer) -> None:
     assert ctl("list_bindings", "-p", vhost, "-s", "source_name", "routing_key") == "\tq\namq.topic\ta.#\n"
 
 
+# What amqpd has beside rabbitmqctl 3.10's columns; 4.x has most of them.
+MORE_COLUMNS = {
+    "list_queues": {"vhost", "operator_policy", "effective_policy_definition"},
+    "list_connections": set(),
+    "list_channels": set(),
+    "list_consumers": {"exclusive"},
+}
+
+
+@pytest.mark.oracle
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE_COLUMNS)
+def test_columns_are_those_of_rabbitmqctl(ctl: Ctl, name: str, tmp_path: Path) -> None:
+    script = shutil.which("rabbitmqctl", path=f"{os.defpath}:/usr/sbin:/usr/lib/rabbitmq/bin")
+    if script is None:
+        pytest.skip("there is no rabbitmqctl")
+    words = subprocess.run(
+        [script, "help", name],
+        env={"HOME": str(tmp_path), "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    theirs = set(re.findall(r"must be one of (.*)", words)[0].split(", "))
+    ours = set(ctl.fail(name, "x", code=2).partition("there are ")[2].split(", "))
+    assert ours - theirs == MORE_COLUMNS[name]
+
+
 # -- changes --
 
 
@@ -270,6 +299,8 @@ def test_virtual_hosts(ctl: Ctl) -> None:
     assert ctl("add_vhost", "mine") == "Vhost mine is there already.\n"
     listed = ctl("list_vhosts", "-s", "name", "description", "tags", "default_queue_type")
     assert "mine\tFor tests\t[qa, eu]\tquorum\n" in listed
+    ctl("update_vhost_metadata", "mine", "--tags", "")
+    assert "mine\tFor tests\t[]\n" in ctl("list_vhosts", "-s", "name", "description", "tags")
     assert ctl("delete_vhost", "mine") == "Vhost mine was deleted.\n"
     assert ctl.fail("list_queues", "-p", "mine").startswith("Virtual host 'mine' does not exist")
 

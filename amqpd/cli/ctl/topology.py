@@ -1,6 +1,6 @@
 """Commands about virtual hosts, exchanges, queues and bindings."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,6 +8,14 @@ from amqpd.cli.ctl.command import ColumnNames, Ctl, Vhost, command
 
 _QueueName = Annotated[str, typer.Argument(metavar="QUEUE", show_default=False, help="The queue's name.")]
 _ExchangeName = Annotated[str, typer.Argument(metavar="EXCHANGE", show_default=False, help="The exchange's name.")]
+_Description = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What it is for.")]
+_Tags = Annotated[str | None, typer.Option("--tags", metavar="TAG[,...]", help="Words to find it by.")]
+_QueueType = Annotated[
+    str | None,
+    typer.Option(
+        "--default-queue-type", metavar="classic|quorum", help="For durable queues whose clients say no type."
+    ),
+]
 _VhostName = Annotated[str, typer.Argument(metavar="VHOST", show_default=False, help="The virtual host's name.")]
 
 
@@ -99,27 +107,32 @@ def list_vhosts(ctl: Ctl, columns: ColumnNames = None) -> None:
 def add_vhost(
     ctl: Ctl,
     vhost: _VhostName,
-    description: Annotated[str, typer.Option("--description", metavar="TEXT", help="What it is for.")] = "",
-    tags: Annotated[str, typer.Option("--tags", metavar="TAG[,...]", help="Words to find it by.")] = "",
-    default_queue_type: Annotated[
-        str,
-        typer.Option(
-            "--default-queue-type", metavar="classic|quorum", help="For durable queues whose clients say no type."
-        ),
-    ] = "",
+    description: _Description = None,
+    tags: _Tags = None,
+    default_queue_type: _QueueType = None,
 ) -> None:
     """Make a virtual host.
 
     Nobody may enter it without permissions there: see set_permissions.
     """
-    facts = ctl.call(
-        "add_vhost",
-        name=vhost,
-        description=description,
-        tags=[tag.strip() for tag in tags.split(",") if tag.strip()],
-        default_queue_type=default_queue_type,
-    )
+    facts = ctl.call("add_vhost", name=vhost, **_metadata(description, tags, default_queue_type))
     ctl.say(f"Vhost {vhost} was added." if facts["is_new"] else f"Vhost {vhost} is there already.", facts)
+
+
+@command
+def update_vhost_metadata(
+    ctl: Ctl,
+    vhost: _VhostName,
+    description: _Description = None,
+    tags: _Tags = None,
+    default_queue_type: _QueueType = None,
+) -> None:
+    """Describe a virtual host anew.
+
+    What is not named stays.
+    """
+    values = _metadata(description, tags, default_queue_type)
+    ctl.do(f"Vhost {vhost} is described anew.", "update_vhost_metadata", name=vhost, **values)
 
 
 @command
@@ -173,3 +186,10 @@ def cancel_delayed(
         exchange=exchange,
         id=message,
     )
+
+
+def _metadata(description: str | None, tags: str | None, default_queue_type: str | None) -> dict[str, Any]:
+    """What was said of a virtual host."""
+    words = None if tags is None else [tag.strip() for tag in tags.split(",") if tag.strip()]
+    said = {"description": description, "tags": words, "default_queue_type": default_queue_type}
+    return {name: value for name, value in said.items() if value is not None}

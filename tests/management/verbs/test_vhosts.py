@@ -19,6 +19,17 @@ def test_one_that_is_there_stays_as_it_is(operator: Operator) -> None:
     assert operator.rows("list_vhosts", "description")[1] == ["For tests"]
 
 
+def test_metadata_that_is_not_named_stays(operator: Operator) -> None:
+    operator.ask("add_vhost", name="staging", description="For tests", tags=["qa"], default_queue_type="quorum")
+    operator.ask("update_vhost_metadata", name="staging", description="Other")
+    names = ["description", "tags", "default_queue_type"]
+    assert operator.rows("list_vhosts", *names)[1] == ["Other", ["qa"], "quorum"]
+    operator.ask("update_vhost_metadata", name="staging", tags=["eu"], default_queue_type="classic")
+    assert operator.rows("list_vhosts", *names)[1] == ["Other", ["eu"], "classic"]
+    with pytest.raises(Misused, match="must be one of classic, quorum, not stream"):
+        operator.ask("update_vhost_metadata", name="staging", default_queue_type="stream")
+
+
 def test_a_default_queue_type_that_is_none(operator: Operator) -> None:
     with pytest.raises(Misused, match="must be one of classic, quorum, not stream"):
         operator.ask("add_vhost", name="staging", default_queue_type="stream")
