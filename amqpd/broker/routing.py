@@ -48,7 +48,8 @@ def route_keys(
         # Any match will do, even of an exchange that leads nowhere: RabbitMQ asks each exchange by itself.
         if not is_matched and exchange.alternate is not None:
             successors.append(exchange.alternate)
-        _visit(successors, exchanges, seen, waiting)
+        if successors:
+            _visit(successors, exchanges, seen, waiting)
     return list(reached)
 
 
