@@ -1,8 +1,14 @@
+import pytest
+
 from amqpd.broker import records
 from amqpd.broker.broker import Broker
+from amqpd.broker.passwords import hash_like_rabbitmq
+from amqpd.broker.permissions import Permission, TopicPermission
 from amqpd.broker.ports import ENTITIES, QUEUES, STATES
 from amqpd.broker.queues.segments import queue_key
 from amqpd.broker.records import unseal
+from amqpd.broker.users import NoSuchUser, User
+from amqpd.broker.vhost_limits import USER_LIMITS, VHOST_LIMITS
 from amqpd.store.memory import MemoryStore
 from tests.broker.world import World
 from tests.support.wire import CountingIds
@@ -96,3 +102,59 @@ def test_stop_notes_what_was_delivered_of_every_queue() -> None:
     keys = [queue_key(world.find(name).queue_id) for name in "ab"]
     marks = [unseal(key, world.rows(STATES)[key]) for key in keys]
     assert marks == [(1).to_bytes(8, "big"), (2).to_bytes(8, "big")]
+
+
+def governed() -> World:
+    """ada and guest may enter "/" and "v", with limits."""
+    world = World()
+    broker = world.broker
+    broker.add_vhost("v")
+    broker.users.set(User("ada", hash_like_rabbitmq(b"secret", b"salt"), ("management",)))
+    for user in ("ada", "guest"):
+        for vhost in ("/", "v"):
+            broker.permissions.set(Permission(user, vhost, ".*", ".*", ".*"))
+            broker.permissions.set_topic(TopicPermission(user, vhost, "amq.topic", "", ""))
+    broker.limits.set(USER_LIMITS, "ada", {"max-channels": 5})
+    broker.limits.set(VHOST_LIMITS, "v", {"max-queues": 7})
+    world.turn()
+    return world
+
+
+def access(world: World) -> tuple[set[str], set[tuple[str, str]], set[tuple[str, str]], int]:
+    """Users, who may enter where, who has topic permissions where, and how many have limits."""
+    broker = world.broker
+    return (
+        {user.name for user in broker.users.all()},
+        {(each.user, each.vhost) for each in broker.permissions.all()},
+        {(each.user, each.vhost) for each in broker.permissions.all_topics()},
+        len(broker.limits.all(USER_LIMITS)) + len(broker.limits.all(VHOST_LIMITS)),
+    )
+
+
+def test_users_permissions_and_limits_come_back() -> None:
+    world = governed()
+    everywhere = {("ada", "/"), ("ada", "v"), ("guest", "/"), ("guest", "v")}
+    assert access(world) == access(world.crash()) == ({"ada", "guest"}, everywhere, everywhere, 2)
+
+
+def test_deleted_user_leaves_nothing() -> None:
+    world = governed()
+    world.broker.delete_user("ada")
+    world.turn()
+    left = {("guest", "/"), ("guest", "v")}
+    assert access(world) == access(world.crash()) == ({"guest"}, left, left, 1)
+
+
+def test_deleted_virtual_host_leaves_no_permission() -> None:
+    world = governed()
+    world.broker.delete_vhost("v")
+    world.turn()
+    left = {("ada", "/"), ("guest", "/")}
+    assert access(world) == access(world.crash()) == ({"ada", "guest"}, left, left, 1)
+
+
+def test_unknown_user_is_not_deleted() -> None:
+    world = governed()
+    with pytest.raises(NoSuchUser):
+        world.broker.delete_user("bob")
+    assert world.journal.is_idle()

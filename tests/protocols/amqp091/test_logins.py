@@ -1,5 +1,6 @@
 """Logging in: passwords that are looked at elsewhere, new secrets, and mechanisms without a password."""
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -190,6 +191,20 @@ def test_odd_names_are_refused_like_others(world: World, name: str) -> None:
     peer.feed(start_ok(response=b"\x00" + name.encode("utf-8", "surrogateescape") + b"\x00secret"))
     world.look()
     assert closes(one(peer))[1:3] == (403, REFUSED.format("PLAIN"))
+
+
+def test_no_password_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for response in (AS_ADA, b"\x00ada\x00secret1", b"\x00ada\x00secret\x00", b"secret"):
+            peer = world.started()
+            peer.feed(start_ok(response=response) + tune_ok() + opening())
+            world.look()
+        ada(world).send(0, "connection.update-secret", new_secret=b"secret2", reason="r")
+        world.look()
+    assert "login refused (PLAIN)" in caplog.text
+    assert "secret1" not in caplog.text
+    assert "secret2" not in caplog.text
+    assert "secret" not in caplog.text.replace("update-secret", "").replace("New secret", "")
 
 
 # -- where from --
