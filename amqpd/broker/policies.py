@@ -63,7 +63,8 @@ class Policy:
             object.__setattr__(self, "compiled", Pattern(self.pattern))
             check_definition(self.definition, operator=self.kind == OPERATOR_POLICY)
         except InvalidPattern as error:
-            raise InvalidPolicy(f"pattern should be regular expression but is invalid: {error}") from error
+            why = str(error).removeprefix(f"invalid pattern {self.pattern!r}: ")
+            raise InvalidPolicy(f"pattern should be regular expression but is invalid: {why}") from error
         except InvalidDefinition as error:
             raise InvalidPolicy(str(error)) from error
 

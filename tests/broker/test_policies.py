@@ -122,7 +122,7 @@ def test_a_deleted_virtual_host_takes_its_policies_along(policies: Policies) -> 
 def test_what_cannot_be_a_policy() -> None:
     with pytest.raises(InvalidPolicy, match=r"^apply-to 'x' unrecognised; should be one of: 'queues', "):
         Policy("/", "p", ".*", CAP, apply_to="x")
-    with pytest.raises(InvalidPolicy, match=r"^pattern should be regular expression but is invalid: "):
+    with pytest.raises(InvalidPolicy, match=r"^pattern should be regular expression but is invalid: missing \)"):
         Policy("/", "p", "(", CAP)
     with pytest.raises(InvalidPolicy, match=r"^0 is not a valid queue expiry$"):
         Policy("/", "p", "", {"expires": 0})

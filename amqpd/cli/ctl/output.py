@@ -31,7 +31,7 @@ def cell(value: Any) -> str:
         case list() if all(isinstance(item, str) for item in value):
             return f"[{', '.join(map(_visible, value))}]"
         case dict() | list():
-            return compact(value)
+            return _visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     return str(value)
 
 

@@ -26,7 +26,7 @@ def test_a_table_for_people_is_aligned_numbers_to_the_right() -> None:
         "name    n  arguments",
         'a      10  {"x":1}',
         "bcd     9  {}",
-        'e,"f"   0  {"y":"\\u00fc"}',
+        'e,"f"   0  {"y":"ü"}',
     ]
     assert shown("table", headers=False, aligned=True)[1] == "bcd     9  {}"
     assert shown("table", [], headers=False, aligned=True) == []
@@ -42,7 +42,7 @@ def test_json_is_an_array_with_an_object_a_line() -> None:
 def test_csv_quotes_everything_as_rabbitmqctl() -> None:
     text = shown("csv")
     assert text[:2] == ['"name","n","arguments"', '"a","10","{""x"":1}"']
-    assert list(csv.reader(io.StringIO("\n".join(text))))[3] == ['e,"f"', "0", '{"y":"\\u00fc"}']
+    assert list(csv.reader(io.StringIO("\n".join(text))))[3] == ['e,"f"', "0", '{"y":"ü"}']
     assert shown("csv", headers=False)[0].startswith('"a"')
 
 
@@ -72,3 +72,4 @@ def test_cells(value: Any, text: str) -> None:
 def test_no_name_can_play_tricks_on_a_terminal_or_a_script(hostile: str, text: str) -> None:
     assert cell(hostile) == text
     assert cell([hostile]) == f"[{text}]"
+    assert all(letter.isprintable() for letter in cell({hostile: [hostile]}))
