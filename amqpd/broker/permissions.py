@@ -5,6 +5,7 @@ Rules and texts: RabbitMQ's, Access Control. A user without permissions in a vir
 pattern matches the empty name alone. Where there is no topic permission, every routing key is allowed.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,14 +13,17 @@ from typing import Any, Final, Literal
 
 from amqpd.broker import records
 from amqpd.broker.journal import Journal
-from amqpd.broker.patterns import Pattern
+from amqpd.broker.patterns import InvalidPattern, Pattern
 from amqpd.broker.ports import ENTITIES, THERE
 from amqpd.broker.users import GUEST
 from amqpd.errors import AccessRefused
 
+logger = logging.getLogger("amqpd.permissions")
+
 Verb = Literal["configure", "write", "read"]
 PATTERNS_MAX: Final = 8192  # compiled, of all users; then all are compiled again when they are needed
 _VARIABLE: Final = re.compile(r"\{(username|vhost|client_id)\}")
+_NOTHING: Final = "(?!)"
 _DEFAULT_EXCHANGE: Final = "amq.default"  # what the exchange "" is called in patterns
 
 
@@ -70,7 +74,10 @@ class Permissions:
             self._permissions.clear()
         fields = {name: value for name, value in fact.items() if name != "kind"}
         if fact["kind"] == "permission":
-            self._add(Permission(**fields))
+            permission = Permission(**fields)
+            self._add(permission)
+            for text in (permission.configure, permission.write, permission.read):
+                self._pattern(text)  # now, and not when a message comes
         elif fact["kind"] == "topic_permission":
             self._add_topic(TopicPermission(**fields))
 
@@ -100,9 +107,14 @@ class Permissions:
     def _pattern(self, text: str) -> Pattern:
         pattern = self._patterns.get(text)
         if pattern is None:
+            try:
+                pattern = _compiled(text)
+            except InvalidPattern as error:  # set by another version of amqpd
+                logger.error("a permission cannot be used any more, and allows nothing: %s", error)
+                pattern = Pattern(_NOTHING)
             if len(self._patterns) >= PATTERNS_MAX:
                 self._patterns.clear()
-            pattern = self._patterns[text] = Pattern(text or "^$")
+            self._patterns[text] = pattern
         return pattern
 
     # -- changes --
@@ -110,7 +122,7 @@ class Permissions:
     def set(self, permission: Permission) -> int:
         """Give it, in the place of what the user has in that virtual host; the ticket. Raises InvalidPattern."""
         for text in (permission.configure, permission.write, permission.read):
-            self._pattern(text)
+            _compiled(text)
         self._begin()
         self._add(permission)
         self.on_change()
@@ -128,7 +140,7 @@ class Permissions:
     def set_topic(self, permission: TopicPermission) -> int:
         """The same for one topic exchange, which need not be there. Raises InvalidPattern."""
         for text in (permission.write, permission.read):
-            self._pattern(_expand(text, permission.user, permission.vhost))
+            _compiled(_expand(text, permission.user, permission.vhost))
         self._begin()
         self._add_topic(permission)
         self.on_change()
@@ -194,6 +206,11 @@ class Permissions:
     def _write(self, permission: Permission) -> int:
         names = (permission.user, permission.vhost)
         return self.journal.put(ENTITIES, *records.entity_row("permission", names, asdict(permission)))
+
+
+def _compiled(text: str) -> Pattern:
+    """Raises InvalidPattern."""
+    return Pattern(text or "^$")
 
 
 def _expand(text: str, user: str, vhost: str) -> str:

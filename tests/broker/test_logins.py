@@ -109,6 +109,12 @@ def test_every_refusal_costs_the_same(world: World, name: str, password: bytes) 
         assert world.checker.slow_count == count
 
 
+def test_what_is_looked_at_for_strangers_takes_what_a_password_takes() -> None:
+    made_here = passwords.hash_password(b"secret", b"salt")
+    assert logins._NOBODY.text.split("$")[:3] == made_here.text.split("$")[:3]
+    passwords.read_hash(logins._NOBODY.algorithm, logins._NOBODY.text)
+
+
 def test_many_who_ask_the_same_wait_for_one_look(world: World) -> None:
     for _ in range(100):
         world.ask("ada", b"secret")

@@ -209,6 +209,19 @@ def test_variables(world: World, pattern: str, user: str, vhost: str, key: str, 
     assert world.allows_key(user, key, vhost=vhost) is allowed
 
 
+def test_pattern_that_another_version_took_allows_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    for kind, exchange in (("permission", {}), ("topic_permission", {"exchange": "t"})):
+        fact = {"kind": kind, "user": "ada", "vhost": "/", "configure": ".*", "write": "(", "read": "(", **exchange}
+        if exchange:
+            del fact["configure"]
+        world.permissions.restore(fact)
+    assert world.allows("ada", "configure", "q")
+    assert not world.allows("ada", "write", "")
+    assert not world.allows_key("ada", "")
+    assert not world.allows_key("ada", "(")
+    assert caplog.text.count("cannot be used any more, and allows nothing: invalid pattern '('") == 1
+
+
 # -- the end of users and virtual hosts --
 
 
