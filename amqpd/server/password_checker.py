@@ -13,7 +13,8 @@ from amqpd.server.reactor import Door
 
 logger = logging.getLogger("amqpd.server")
 
-THREADS_MAX = 4  # each takes 16 MiB while it looks
+# Each takes 16 MiB and a core while it looks; one core is left to the messages.
+THREADS_MAX = max(1, min((os.cpu_count() or 1) - 1, 4))
 
 
 class PasswordChecker(Checker):
@@ -31,7 +32,7 @@ class PasswordChecker(Checker):
         with self._wanted:
             self._work.append(check)
             self._wanted.notify()
-        if len(self._threads) < min(os.cpu_count() or 1, THREADS_MAX):
+        if len(self._threads) < THREADS_MAX:
             thread = threading.Thread(target=self._run, name="amqpd-passwords", daemon=True)
             self._threads.append(thread)
             thread.start()
