@@ -71,6 +71,14 @@ class Waiter:
         """All batches up to ``durable`` are on disk. True: nothing left to wait for."""
 
 
+class Asker:
+    """Who waits for answers under a name of its own (RabbitMQ: direct reply-to)."""
+
+    @abstractmethod
+    def answer(self, address: bytes, content: bytes, channel: int) -> None:
+        """Send it on; ``content`` is as on ``channel``."""
+
+
 class Outlet(Waiter):
     """Where a consumer's deliveries go: one channel of some protocol."""
 
@@ -81,10 +89,6 @@ class Outlet(Waiter):
     @abstractmethod
     def deliver(self, consumer: Consumer, message: Message) -> None:
         """Send ``message`` to ``consumer``; the outlet's ledger owns it from here unless the consumer is no-ack."""
-
-    @abstractmethod
-    def answer(self, address: bytes, content: bytes, channel: int) -> None:
-        """Send an answer to whoever asked here (RabbitMQ: direct reply-to); ``content`` is as on ``channel``."""
 
     @abstractmethod
     def on_consumer_cancelled(self, consumer: Consumer) -> None:

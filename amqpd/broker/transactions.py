@@ -11,7 +11,7 @@ from mypy_extensions import i64
 
 if TYPE_CHECKING:
     from amqpd.broker.message import Message
-    from amqpd.broker.ports import Outlet
+    from amqpd.broker.ports import Asker
     from amqpd.broker.publication import Publication
     from amqpd.broker.queues.base import Queue
 
@@ -30,7 +30,7 @@ class HeldPublish:
         self,
         queues: list[Queue],
         message: Publication | None,
-        asker: Outlet | None,
+        asker: Asker | None,
         content: bytes,
         address: bytes,
         mandatory: bool,

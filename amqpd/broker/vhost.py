@@ -21,7 +21,7 @@ from amqpd.broker.ids import Ids, QueueNumbers
 from amqpd.broker.message import MOVED, Message
 from amqpd.broker.owner import Owner
 from amqpd.broker.policies import EXCHANGE, OPERATOR_POLICY, POLICY, Policies
-from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE, Home, Outlet
+from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE, Asker, Home
 from amqpd.broker.publication import Publication
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
@@ -82,7 +82,7 @@ class VirtualHost(Home):
         self.queues: dict[str, Queue] = {}
         self.bindings = Bindings()
         self.dead: deque[tuple[Queue, Message, str]] = deque()  # to be buried, the one in hand first
-        self.askers: dict[str, Outlet] = {}  # by the name under which each waits for answers (direct reply-to)
+        self.askers: dict[str, Asker] = {}  # by the name under which each waits for answers (direct reply-to)
         self.exchange_tickets: dict[str, int] = {}  # of durable exchanges: the ticket that holds the declaration
         for exchange_name, type_name, internal in PREDECLARED:
             exchange_type = find_exchange_type(type_name)

@@ -5,13 +5,16 @@ A binding key is the binding's weight. What is hashed is the routing key, or wha
 name. Which hash goes where is our own: weighted rendezvous hashing, by which a binding that goes or comes moves its own
 share and nothing else, and a restart moves nothing.
 
+All hashes fall into ``PAGES`` times ``SLOTS`` slots. On each page every binding knocks at slots by chance, as often as
+its weight says, and who knocks first at a slot has it: a race in which none of the others matters.
+
 Bounds: a weight is a factor and costs nothing, however large. (A ring with a place for each unit of weight is as large
-as its weights: CVE-2026-67219.) Choosing asks every binding, so it is done once for each of ``SLOTS`` parts of all
-hashes.
+as its weights: CVE-2026-67219.) A page is filled when the first message comes to it; that asks every binding once.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
 from collections.abc import Iterable
@@ -27,7 +30,8 @@ from amqpd.errors import PreconditionFailed
 if TYPE_CHECKING:
     from amqpd.broker.publication import Publication
 
-SLOTS: Final = 65_536  # parts of all hashes: shares are exact to a percent or so
+PAGES: Final = 1024
+SLOTS: Final = 64  # of a page; all in all so many that shares are exact to a percent or so
 PROPERTIES: Final = ("correlation_id", "message_id", "timestamp")
 _WEIGHT: Final = re.compile(r"[+-]?[0-9]+")
 
@@ -52,7 +56,7 @@ class ConsistentHashExchange(Exchange):
         self._property = _text(self.arguments.get("hash-property"))
         self.uses_message = self._header is not None or self._property is not None
         self._weights: dict[Binding, float] = {}
-        self._owners: dict[int, Binding] = {}  # by slot, of those that were asked for since the bindings changed
+        self._pages: dict[int, dict[int, Binding]] = {}  # owners by slot, where one was asked for since a change
 
     @classmethod
     def check_arguments(cls, arguments: Table) -> None:
@@ -75,14 +79,14 @@ class ConsistentHashExchange(Exchange):
             raise PreconditionFailed("The binding key must be greater than 0")
 
     def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
-        """The binding that owns the message's hash."""
+        """The binding that owns the message's slot."""
         if not self._weights:
             return ()
-        slot = hash64(self._hashed(routing_key, message)) % SLOTS
-        owner = self._owners.get(slot)
-        if owner is None:
-            owner = self._owners[slot] = max(self._weights, key=lambda binding: self._score(binding, slot))
-        return (owner,)
+        slot, page = divmod(hash64(self._hashed(routing_key, message)) % (SLOTS * PAGES), PAGES)
+        owners = self._pages.get(page)
+        if owners is None:
+            owners = self._pages[page] = self._owners(page)
+        return (owners[slot],)
 
     def _hashed(self, routing_key: str, message: Publication | None) -> str:
         if message is None or not self.uses_message:
@@ -93,20 +97,35 @@ class ConsistentHashExchange(Exchange):
         assert self._property is not None
         return message.find(self._property) or ""
 
-    def _score(self, binding: Binding, slot: int) -> float:
-        """An exponential variate with the weight as its rate, negated: the first of several is each with the chance of
-        its share."""
+    def _owners(self, page: int) -> dict[int, Binding]:
+        """Who knocks first at each slot."""
+        owners: dict[int, Binding] = {}
+        bindings = list(self._weights)
+        knocks = [self._knock(page, bindings, number, 0, 0.0) for number in range(len(bindings))]
+        heapq.heapify(knocks)
+        while len(owners) < SLOTS:
+            time, slot, number, count = knocks[0]
+            owners.setdefault(slot, bindings[number])
+            heapq.heapreplace(knocks, self._knock(page, bindings, number, count + 1, time))
+        return owners
+
+    def _knock(
+        self, page: int, bindings: list[Binding], number: int, count: int, last: float
+    ) -> tuple[float, int, int, int]:
+        """When a binding knocks again and where, its number and count: a Poisson process of the weight's rate."""
+        binding = bindings[number]
         # Not the binding key: a queue that is bound twice has the larger of both weights.
-        seed = b"%d%d" % (binding.to_queue, slot)
-        return math.log((hash64(binding.destination, seed) + 1) / HASH_MAX) / self._weights[binding]
+        bits = hash64(binding.destination, b"%d %d %d" % (binding.to_queue, page, count))
+        pause = -math.log((bits // SLOTS + 1) / (HASH_MAX // SLOTS)) / self._weights[binding]
+        return last + pause, bits % SLOTS, number, count
 
     def _insert(self, binding: Binding) -> None:
         self._weights[binding] = float(binding.key)
-        self._owners.clear()
+        self._pages.clear()
 
     def _discard(self, binding: Binding) -> None:
         self._weights.pop(binding, None)
-        self._owners.clear()
+        self._pages.clear()
 
 
 def _text(argument: Field | None) -> str | None:

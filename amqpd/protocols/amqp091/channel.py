@@ -8,7 +8,7 @@ The other methods are in ``commands.py``. Rules: AMQP 0-9-1, classes channel and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from librt.strings import read_i16_be, read_i32_be, read_i64_be
 from mypy_extensions import i64
@@ -37,15 +37,13 @@ from amqpd.broker.transactions import ACK, REJECT, REQUEUE, HeldPublish, Transac
 from amqpd.broker.unacked import TooLate, Unacked
 from amqpd.errors import FrameError, PreconditionFailed, UnexpectedFrame
 from amqpd.protocols.amqp091 import access, hot_codec, publishing
+from amqpd.protocols.amqp091.answers import Answers
 from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
 from amqpd.protocols.amqp091.frames import octets
 from amqpd.protocols.amqp091.routes import Route
 
 if TYPE_CHECKING:
     from amqpd.protocols.amqp091.connection import Connection
-
-
-REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"  # the pseudo-queue of direct reply-to
 
 
 class Channel(Outlet):
@@ -71,7 +69,7 @@ class Channel(Outlet):
         self.tx: Transaction | None = None
         self.reply_name = ""  # where answers to this channel go (direct reply-to); "" while it does not ask
         self.has_refused = False  # a queue refused something of the transaction that is committed
-        self.reply_tag = ""  # of the consumer that gets them
+        self.answers = Answers(self)
         # Assembly of a content whose method came alone.
         self.content_method = 0  # whose content is due; 0: none
         self.content_arguments = b""
@@ -93,7 +91,7 @@ class Channel(Outlet):
         if facts > 2 or facts < 0:
             self._check_form(content, facts)
             if facts & HAS_REPLY_TO:
-                content = self._with_reply_name(content)
+                content = self.answers.request(content)
             if facts & HAS_USER_ID:
                 self._check_user_id(content)
             if facts & HAS_EXPIRATION:
@@ -108,17 +106,14 @@ class Channel(Outlet):
                 access.check_key(self.connection, route.exchange, key)
         if facts & BAD_MODE:
             raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{facts & DELIVERY_MODE_MASK}}}")
-        if self.tx is not None:
-            held = HeldPublish(
-                route.queues, message, route.asker, content, route.address, route.mandatory, facts, ttl_ms
-            )
-            self.tx.publishes.append(held)
-        elif message is None and route.asker is None:
+        if message is None and route.asker is None and self.tx is None:
             self._enqueue(route.queues, content, route.address, route.mandatory, facts, ttl_ms)
+            return
+        held = HeldPublish(route.queues, message, route.asker, content, route.address, route.mandatory, facts, ttl_ms)
+        if self.tx is not None:
+            self.tx.publishes.append(held)
         else:
-            self._publish_specially(
-                route.queues, message, route.asker, content, route.address, route.mandatory, facts, ttl_ms
-            )
+            self._release(held)
 
     def _enqueue(
         self, queues: list[Queue], content: bytes, address: bytes, mandatory: bool, facts: i64, ttl_ms: i64
@@ -164,22 +159,13 @@ class Channel(Outlet):
                 self.is_confirming = True
                 self.turn.confirming.append(self)
 
-    def _publish_specially(
-        self,
-        queues: list[Queue],
-        message: Publication | None,
-        asker: Outlet | None,
-        content: bytes,
-        address: bytes,
-        mandatory: bool,
-        facts: i64,
-        ttl_ms: i64,
-    ) -> None:
+    def _release(self, held: HeldPublish) -> None:
         """An answer to a request, or a message that exchanges must see before they know where it goes."""
+        message = held.message
         if message is None:
-            if asker is not None:
-                asker.answer(address, content, self.number)
-            self._enqueue(queues, content, address, mandatory, facts, ttl_ms)
+            if held.asker is not None:
+                held.asker.answer(held.address, held.content, self.number)
+            self._enqueue(held.queues, held.content, held.address, held.mandatory, held.facts, held.ttl_ms)
             return
         vhost = self.connection.vhost
         exchange = vhost.exchanges.get(message.exchange)  # in a transaction, it may have gone meanwhile
@@ -187,10 +173,10 @@ class Channel(Outlet):
             for key in message.keys:
                 asker = vhost.askers.get(key)
                 if asker is not None:
-                    asker.answer(address, message.shown(), self.number)
+                    asker.answer(held.address, message.shown(), self.number)
         queues = [] if exchange is None else vhost.route(exchange, message.routing_key, message)
-        if not queues and not message.kept and mandatory:
-            self._return(message.shown(), address)
+        if not queues and not message.kept and held.mandatory:
+            self._return(message.shown(), held.address)
         self._confirm(vhost.enqueue(message, queues), message.refused)
         self.has_refused |= message.refused
 
@@ -205,14 +191,6 @@ class Channel(Outlet):
         user = self.connection.user_name
         if user_id != user and not self.connection.is_impersonator:
             raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{user}'")
-
-    def _with_reply_name(self, content: bytes) -> bytes:
-        """A request names the pseudo-queue; what travels is the name under which this channel waits for the answer."""
-        if contents.find_property(content, "reply_to") != REPLY_QUEUE:
-            return content
-        if not self.reply_name:
-            raise PreconditionFailed("fast reply consumer does not exist")
-        return contents.with_property(content, "reply_to", self.reply_name)
 
     # -- content in frames of its own (the plain twin of frames.take_publish) --
 
@@ -316,9 +294,10 @@ class Channel(Outlet):
             content = contents.with_delivery_count(content, message.returns)
         if channel & BLIND:
             content = contents.without_blind_copies(content)
-        return self._frames(content, channel & CHANNEL_MASK)
+        return self.frames(content, channel & CHANNEL_MASK)
 
-    def _frames(self, content: bytes, channel: int) -> bytes:
+    def frames(self, content: bytes, channel: int) -> bytes:
+        """A content as on ``channel``, in frames that the peer takes on this one."""
         frame_max: i64 = self.connection.frame_max
         if channel == self.number and (len(content) <= frame_max or hot_codec.fits(content, frame_max)):
             return content
@@ -334,25 +313,6 @@ class Channel(Outlet):
             queue.settle(message)
         else:
             self.unacked.by_tag[tag] = message
-
-    def ask(self, tag: str) -> None:
-        """Answers to this channel's requests go to the consumer ``tag`` from now on (RabbitMQ: direct reply-to)."""
-        self.reply_tag = tag
-        self.reply_name = f"{REPLY_QUEUE}.{self.connection.broker.ids.unique()}.{self.number}"
-        self.connection.vhost.askers[self.reply_name] = self
-
-    def stop_asking(self) -> None:
-        """Whoever answers now answers nobody."""
-        if self.reply_name:
-            self.connection.vhost.askers.pop(self.reply_name, None)
-            self.reply_name = ""
-
-    def answer(self, address: bytes, content: bytes, channel: int) -> None:
-        # An answer is never stored: what an asker does not read is dropped beyond this bound.
-        if not self.reply_name or self.is_closing or self.outbox.size >= limits.OUTBOX_STOP_BYTES:
-            return
-        prefix = hot_codec.deliver_prefix(self.number, tables.bytes_of(self.reply_tag), len(address))
-        self.outbox.write_delivery(prefix, self.next_tag, False, address, self._frames(content, channel))
 
     def cancel_late(self, consumer: Consumer) -> None:
         """``consumer`` has held a delivery for too long: it is cancelled, and all that it holds goes back."""
@@ -450,16 +410,7 @@ class Channel(Outlet):
         self.tx = Transaction()
         self.has_refused = False
         for held in tx.publishes:
-            self._publish_specially(
-                held.queues,
-                held.message,
-                held.asker,
-                held.content,
-                held.address,
-                held.mandatory,
-                held.facts,
-                held.ttl_ms,
-            )
+            self._release(held)
         for _, message, verdict in tx.settled:
             if verdict == REQUEUE:
                 self.requeue([message])
@@ -502,7 +453,7 @@ class Channel(Outlet):
 
     def release_consumers(self) -> None:
         """Its consumers are gone; auto-delete queues may go with them."""
-        self.stop_asking()
+        self.answers.end()
         consumers = list(self.consumers.values())
         self.consumers.clear()
         for consumer in consumers:

@@ -26,9 +26,8 @@ from amqpd.errors import (
 )
 from amqpd.protocols.amqp091 import access, codec
 from amqpd.protocols.amqp091 import constants as c
+from amqpd.protocols.amqp091.answers import REPLY_QUEUE
 from amqpd.protocols.amqp091.patience import Patience
-
-REPLY_QUEUE: Final = "amq.rabbitmq.reply-to"  # the pseudo-queue of direct reply-to
 
 if TYPE_CHECKING:
     from amqpd.protocols.amqp091.channel import Channel
@@ -326,17 +325,17 @@ def _consume_answers(channel: Channel, method: codec.Method, tag: str) -> None:
     """RabbitMQ: direct reply-to."""
     if not method["no_ack"]:
         raise PreconditionFailed("reply consumer cannot acknowledge")
-    if channel.reply_name:
+    if channel.answers.name:
         raise PreconditionFailed("reply consumer already set")
-    channel.ask(tag)
+    channel.answers.begin(tag)
     _reply(channel, method, consumer_tag=tag)
 
 
 @_command(c.BASIC_CANCEL)
 def basic_cancel(channel: Channel, method: codec.Method) -> None:
     """Stop a consumer; what it has unacked stays with the channel."""
-    if channel.reply_name and method["consumer_tag"] == channel.reply_tag:
-        channel.stop_asking()
+    if channel.answers.name and method["consumer_tag"] == channel.answers.tag:
+        channel.answers.end()
     consumer = channel.consumers.pop(method["consumer_tag"], None)
     if consumer is not None:
         channel.connection.vhost.remove_consumer(consumer)

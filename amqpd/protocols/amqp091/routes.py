@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from amqpd.broker.exchanges.base import Exchange
-    from amqpd.broker.ports import Outlet
+    from amqpd.broker.ports import Asker
     from amqpd.broker.queues.base import Queue
     from amqpd.protocols.amqp091.channel import Channel
 
@@ -26,7 +26,7 @@ class Route:
         *,
         mandatory: bool,
         by_message: bool,
-        asker: Outlet | None = None,
+        asker: Asker | None = None,
     ) -> None:
         self.channel = channel
         self.exchange = exchange
