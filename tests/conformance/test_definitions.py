@@ -37,9 +37,7 @@ def definitions(prefix: str) -> dict[str, Any]:
     arguments = {"x-match": "all", "n": 1, "s": "\u00fc", "b": True, "f": 1.5, "t": {"a": [1, "x"]}}
     bound = {"pattern": ".*", "definition": {"max-length": 1000}, "priority": 2, "apply-to": "queues"}
     return {
-        "users": [
-            {"name": user, "password_hash": "HCCd6VhImC4Tbo+HxT85aZSR7ll7CVoLqhCptEbYyUbdJ7oG", "tags": ["monitoring"]}
-        ],
+        "users": [user],
         "vhosts": [{"name": vhost, "metadata": {"description": "d \u00fc", "tags": ["a", "b"]}}],
         "permissions": [{"user": name, "vhost": vhost, "configure": "^a", "write": "", "read": ".*"}],
         "topic_permissions": [
