@@ -8,7 +8,7 @@ letters, delayed ones. All others pass through untouched (docs/decisions/0002). 
 from collections.abc import Mapping
 from typing import Final
 
-from amqpd.broker import tables
+from amqpd.broker import properties, tables
 from amqpd.broker.fields import Field, Table
 
 HEADERS: Final = 0x2000
@@ -42,20 +42,19 @@ def body_size(content: bytes) -> int:
 
 def read_headers(content: bytes) -> Table:
     """The headers table; empty when there is none."""
-    place = _places(content).get(HEADERS)
-    return {} if place is None else tables.read_table(content, place[0])[0]
+    start = properties.find_headers(content, _FLAGS_AT)
+    return {} if start < 0 else tables.read_table(content, start)[0]
 
 
 def find_property(content: bytes, name: str) -> str | None:
     """A property as text, numbers in decimal; None when it is not there. Not for the headers."""
     flag = PROPERTY_FLAGS[name]
-    place = _places(content).get(flag)
-    if place is None:
+    start = properties.find_property(content, _FLAGS_AT, flag)
+    if start < 0:
         return None
-    start, end = place
     if flag in _FIXED_SIZES:
-        return str(int.from_bytes(content[start:end], "big"))
-    return tables.text_of(content[start + 1 : end])
+        return str(int.from_bytes(content[start : start + _FIXED_SIZES[flag]], "big"))
+    return tables.text_of(content[start + 1 : start + 1 + content[start]])
 
 
 def with_headers(content: bytes, headers: Table, **others: str | None) -> bytes:
