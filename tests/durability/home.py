@@ -16,8 +16,8 @@ class Home:
 
     def start(self) -> RawPeer:
         data = str(self.directory / "data")
-        self.broker = Served(self.directory, "--data-dir", data).wait_ready()
-        return self.broker.login()
+        self.broker = Served(self.directory, "--data-dir", data)
+        return self.broker.wait_ready().login()
 
     def kill_and_start(self) -> RawPeer:
         self.end()

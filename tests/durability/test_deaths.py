@@ -142,6 +142,22 @@ def test_killed_among_expirations(home: Home, peer: RawPeer) -> None:
     peer.get_empty(1, "q")
 
 
+def test_killed_while_the_grave_is_read(home: Home, peer: RawPeer) -> None:
+    """Who has read a dead letter is told when it comes again, whether it has died again or not."""
+    declare(peer, "q", GRAVE)
+    bodies = [b"%d" % number for number in range(300)]
+    for number, body in enumerate(bodies):
+        peer.publish(1, "", "q", body, properties(delivery_mode=2, expiration=str(number)))
+    confirm_up_to(peer, 300)
+    peer.call(1, "basic.consume", queue="grave")
+    read = {peer.expect_deliver(1, redelivered=False).body for _ in range(100)}
+    peer = home.kill_and_start()
+    peer.call(1, "basic.consume", queue="grave", no_ack=True)
+    again = [peer.expect_deliver(1) for _ in bodies]
+    assert sorted(content.body for content in again) == sorted(bodies)
+    assert [content.body for content in again if content.body in read and not content.method["redelivered"]] == []
+
+
 def test_killed_on_the_way_through_a_chain(home: Home, peer: RawPeer) -> None:
     """Two queues to die in before the grave, and a limit in one of them."""
     declare(peer, "last", GRAVE | {"x-message-ttl": 150, "x-max-length": 50})
@@ -174,7 +190,7 @@ def test_pushed_out_and_confirmed(home: Home, peer: RawPeer) -> None:
     assert list(take_all(peer, "grave")) == bodies[:90]
 
 
-@pytest.mark.parametrize("limit", [{"x-max-length": 5}])
+@pytest.mark.parametrize("limit", [{"x-max-length": 5}, {"x-max-length-bytes": 5}])
 def test_a_full_queue_is_full_again(home: Home, peer: RawPeer, limit: dict[str, int]) -> None:
     """What was confirmed is there, what was refused is not; and it still refuses."""
     declare(peer, "q", limit | {"x-overflow": "reject-publish"})
