@@ -424,7 +424,7 @@ class VirtualHost(Home):
             queue.enqueue(entry)
             if stored:
                 ticket = self.journal.ticket
-        if is_taken:
+        if is_taken and not message.refused:
             message.on_enqueued()
         return ticket
 

@@ -138,6 +138,19 @@ def test_what_was_refused_can_come_again(world: World) -> None:
     assert bodies(world, queue) == [b"again"]
 
 
+def test_what_one_of_two_queues_refused_can_come_again(world: World) -> None:
+    """The publisher was told that it was refused: the one that has it gets it twice, rather than the other never."""
+    deduplicating(world)
+    taking = bound(world, "taking")
+    refusing = world.queue(arguments={"x-max-length": Field("I", 1), "x-overflow": longstr("reject-publish")})
+    send(world, b"fills it", "q", exchange="")
+    world.vhost.bind(Binding("x", "q", True, "k"))
+    assert send(world, b"m", message_id="id").refused
+    assert bodies(world, refusing) == [b"fills it"]
+    assert not send(world, b"again", message_id="id").refused
+    assert (bodies(world, refusing), bodies(world, taking)) == ([b"again"], [b"m", b"again"])
+
+
 def test_a_dead_letter_may_come_again(world: World) -> None:
     deduplicating(world)
     world.queue(arguments={"x-message-ttl": Field("I", 10), "x-dead-letter-exchange": longstr("x")})
