@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from amqpd.broker.arguments import OVERFLOWS, QUEUE_MODES
+from amqpd.broker.names import fault_of
 
 
 class InvalidDefinition(ValueError):
@@ -61,8 +62,12 @@ def _whole(lowest: int, noun: str, highest: int | None = None) -> _Check:
     return check
 
 
-def _text(noun: str) -> _Check:
-    return lambda value: "" if isinstance(value, str) else f"{erlang(value)} is not a valid {noun}"
+def _name(noun: str) -> _Check:
+    def check(value: object) -> str:
+        fits = isinstance(value, str) and not fault_of(value)
+        return "" if fits else f"{erlang(value)} is not a valid {noun}"
+
+    return check
 
 
 def _one_of(values: tuple[object, ...], noun: str, link: str = " is not a valid ") -> _Check:
@@ -145,12 +150,12 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "max-length": _whole(0, "maximum length"),
     "max-length-bytes": _whole(0, "maximum length in bytes"),
     "overflow": _one_of(OVERFLOWS, "overflow value"),
-    "dead-letter-exchange": _text("dead letter exchange name"),
-    "dead-letter-routing-key": _text("dead letter routing key"),
+    "dead-letter-exchange": _name("dead letter exchange name"),
+    "dead-letter-routing-key": _name("dead letter routing key"),
     "dead-letter-strategy": _one_of(("at-most-once", "at-least-once"), "dead letter strategy"),
     "delivery-limit": _whole(0, "delivery limit"),
     "consumer-timeout": _whole(0, "consumer timeout"),
-    "alternate-exchange": _text("alternate exchange name"),
+    "alternate-exchange": _name("alternate exchange name"),
     "queue-mode": _one_of(QUEUE_MODES, "queue-mode value"),
     "queue-version": _one_of((1, 2), "queue-version value"),
     "max-in-memory-length": _whole(0, "maximum memory in bytes"),

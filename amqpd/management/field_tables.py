@@ -9,6 +9,7 @@ from typing import Any
 
 from amqpd.broker import tables
 from amqpd.broker.fields import Field, FieldValue, Table
+from amqpd.broker.names import fault_of
 
 LONG_MAX = 2**63 - 1
 
@@ -24,6 +25,10 @@ def to_json(table: Table) -> dict[str, Any]:
 
 def from_json(values: Mapping[str, Any]) -> Table:
     """A table of values. Raises NoField."""
+    for name in values:
+        fault = fault_of(name)
+        if fault:
+            raise NoField(f"the name {name[:60]!r} {fault}")
     return {name: _field(value) for name, value in values.items()}
 
 
@@ -53,9 +58,17 @@ def _field(value: Any) -> Field:
         case float():
             return Field("d", value)
         case str():
-            return Field("S", value)
+            return Field("S", _text(value))
         case list():
             return Field("A", [_field(item) for item in value])
         case dict():
             return Field("F", from_json(value))
     raise NoField(f"{value!r} cannot be an argument")
+
+
+def _text(value: str) -> str:
+    try:
+        tables.bytes_of(value)
+    except UnicodeEncodeError as error:
+        raise NoField(f"{value[:60]!r} is no Unicode text") from error
+    return value

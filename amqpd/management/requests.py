@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from amqpd.broker.names import fault_of
+
 
 class Refused(Exception):
     """The broker does not do it: what happened, to which object, and what to do, in one line or a few."""
@@ -61,11 +63,21 @@ class Request:
             raise Misused(f"{name} must be a text")
         return value
 
-    def whole(self, name: str, default: int) -> int:
+    def name(self, name: str) -> str:
+        """A text that clients can say."""
+        value = self.text(name)
+        fault = fault_of(value)
+        if fault:
+            raise Misused(f"{name} {fault}")
+        return value
+
+    def whole(self, name: str, default: int, *, lowest: int | None = None) -> int:
         """A whole number."""
         value = self._values.get(name, default)
         if type(value) is not int:
             raise Misused(f"{name} must be a whole number")
+        if lowest is not None and value < lowest:
+            raise Misused(f"{name} must be {lowest} or more")
         return value
 
     def flag(self, name: str) -> bool:

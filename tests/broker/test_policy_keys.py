@@ -24,6 +24,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"overflow": 1}, "1 is not a valid overflow value"),
     ({"dead-letter-exchange": 1}, "1 is not a valid dead letter exchange name"),
     ({"dead-letter-routing-key": 1}, "1 is not a valid dead letter routing key"),
+    ({"dead-letter-routing-key": "\ud800"}, '<<"\ud800">> is not a valid dead letter routing key'),
     ({"dead-letter-strategy": "x"}, '<<"x">> is not a valid dead letter strategy'),
     ({"delivery-limit": -1}, "-1 is not a valid delivery limit"),
     ({"consumer-timeout": -1}, "-1 is not a valid consumer timeout"),

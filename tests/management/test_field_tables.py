@@ -30,6 +30,13 @@ def test_what_json_has_no_type_for() -> None:
     assert to_json(table) == {"time": 1, "bytes": "a\udcff", "decimal": 1.25}
 
 
+def test_texts_that_the_wire_does_not_have() -> None:
+    with pytest.raises(NoField, match=r"^'.ud800' is no Unicode text$"):
+        from_json({"a": ["\ud800"]})
+    with pytest.raises(NoField, match=r"^the name 'x+' is longer than 255 bytes$"):
+        from_json({"a": {"x" * 256: 1}})
+
+
 def test_a_number_that_is_too_large() -> None:
     assert from_json({"n": 2**63 - 1})["n"] == Field("l", 2**63 - 1)
     with pytest.raises(NoField, match=r"^9223372036854775808 is too large for an argument$"):

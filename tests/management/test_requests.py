@@ -21,6 +21,18 @@ def test_what_was_not_said() -> None:
         REQUEST.text("other")
 
 
+def test_names_that_no_client_could_say() -> None:
+    assert REQUEST.name("text") == "a"
+    with pytest.raises(Misused, match=r"^long is longer than 255 bytes$"):
+        Request({"long": "x" * 256}).name("long")
+
+
+def test_numbers_that_are_too_small() -> None:
+    assert REQUEST.whole("whole", 0, lowest=3) == 3
+    with pytest.raises(Misused, match=r"^whole must be 4 or more$"):
+        REQUEST.whole("whole", 0, lowest=4)
+
+
 @pytest.mark.parametrize("name", ["whole", "flag", "texts", "none"])
 def test_no_text(name: str) -> None:
     with pytest.raises(Misused, match=f"^{name} must be a text$"):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amqpd.broker.fields import Table
+from amqpd.broker.names import fault_of
 from amqpd.management import field_tables
 
 
@@ -32,8 +33,16 @@ class Entry:
             raise Wrong(f"{name} must be a text" if name in self._fields else f"{name} is missing")
         return value
 
+    def name(self, name: str, default: str | None = None) -> str:
+        """A text that clients can say."""
+        value = self.text(name, default)
+        fault = fault_of(value)
+        if fault:
+            raise Wrong(f"{name} {fault}")
+        return value
+
     def vhost(self) -> str:
-        return self.text("vhost", self._vhost)
+        return self.name("vhost", self._vhost)
 
     def flag(self, name: str) -> bool:
         """No when it is not said."""

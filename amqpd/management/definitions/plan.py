@@ -164,7 +164,7 @@ class _Reader:
         self._limits(USER_LIMITS, name, entry.object("limits"))
 
     def _virtual_host(self, entry: Entry) -> None:
-        name, about = entry.text("name"), entry.inside("metadata")
+        name, about = entry.name("name"), entry.inside("metadata")
         queue_type = about.text("default_queue_type", "")
         self.plan.vhosts.append(
             PlannedVhost(
@@ -188,7 +188,7 @@ class _Reader:
 
     def _topic_permission(self, entry: Entry) -> None:
         write, read = (_pattern(entry, name, TOPIC_VARIABLES) for name in ("write", "read"))
-        user, exchange = entry.text("user"), entry.text("exchange")
+        user, exchange = entry.text("user"), entry.name("exchange")
         self.plan.topic_permissions.append(TopicPermission(user, entry.vhost(), exchange, write, read))
 
     def _parameter(self, entry: Entry) -> None:
@@ -220,7 +220,7 @@ class _Reader:
         self.plan.exchanges.append(
             PlannedExchange(
                 entry.vhost(),
-                entry.text("name"),
+                entry.name("name"),
                 entry.text("type"),
                 entry.flag("durable"),
                 entry.flag("auto_delete"),
@@ -233,7 +233,7 @@ class _Reader:
         self.plan.queues.append(
             PlannedQueue(
                 entry.vhost(),
-                entry.text("name"),
+                entry.name("name"),
                 entry.flag("durable"),
                 entry.flag("auto_delete"),
                 entry.table("arguments"),
@@ -245,10 +245,10 @@ class _Reader:
         if kind not in ("queue", "exchange"):
             raise Wrong(f"destination_type must be queue or exchange, not {kind!r}")
         binding = Binding(
-            entry.text("source"),
-            entry.text("destination"),
+            entry.name("source"),
+            entry.name("destination"),
             kind == "queue",
-            entry.text("routing_key", ""),
+            entry.name("routing_key", ""),
             entry.table("arguments"),
         )
         self.plan.bindings.append((entry.vhost(), binding))

@@ -148,7 +148,7 @@ def close_all_connections(node: Node, request: Request) -> Done:
     if not request.flag("everywhere"):
         vhost = node.vhost(request.text("vhost"))
         chosen = [connection for connection in chosen if connection.vhost_name == vhost.name]
-    limit = request.whole("limit", 0)
+    limit = request.whole("limit", 0, lowest=0)
     chosen = chosen[:limit] if limit else chosen
     for connection in chosen:
         connection.force_close(request.text("reason"))

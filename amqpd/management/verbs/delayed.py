@@ -22,7 +22,7 @@ COLUMNS: Final[Columns[DelayedMessage]] = {
 def list_delayed(node: Node, request: Request) -> Listing:
     """Those that wait at one exchange, up to a number of them; those that are due first come first."""
     exchange = _find(node.vhost(request.text("vhost")), request.text("exchange"))
-    limit = min(request.whole("limit", LISTED_MAX), LISTED_MAX)
+    limit = min(request.whole("limit", LISTED_MAX, lowest=1), LISTED_MAX)
     return listing(request, COLUMNS, list(COLUMNS), exchange.delayed(limit))
 
 

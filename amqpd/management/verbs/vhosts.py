@@ -27,7 +27,7 @@ def list_vhosts(node: Node, request: Request) -> Listing:
 
 def add_vhost(node: Node, request: Request) -> Done:
     """A virtual host; one that is there stays as it is."""
-    name = request.text("name")
+    name = request.name("name")
     if name in node.broker.vhosts:
         return Done({"is_new": False})
     ticket = node.broker.add_vhost(

@@ -28,6 +28,14 @@ def test_fields() -> None:
     assert fields.has("any")
 
 
+def test_names_are_such_as_clients_can_say() -> None:
+    assert entry(name="a").name("name") == "a"
+    with pytest.raises(Wrong, match=r"^name is longer than 255 bytes$"):
+        entry(name="x" * 256).name("name")
+    with pytest.raises(Wrong, match=r"^vhost is no Unicode text$"):
+        entry(vhost="\ud800").vhost()
+
+
 def test_what_is_not_said() -> None:
     nothing = entry()
     assert (nothing.text("x", "y"), nothing.flag("x"), nothing.whole("x"), nothing.words("x")) == ("y", False, 0, ())
