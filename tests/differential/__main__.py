@@ -15,6 +15,7 @@ from tests.differential import nodes
 from tests.differential.client import Client
 from tests.differential.features import feature_names
 from tests.differential.nodes import Node
+from tests.differential.operations import read_sequence
 from tests.differential.search import Pair, Tally, search
 
 BLOCK: Final = 100  # sequences between two lines of progress
@@ -25,6 +26,9 @@ def main() -> int:
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 32)
     _say(f"seed {seed}")
     with _both(arguments) as both:
+        if arguments.replay:
+            _say(Job(both, ()).connect().describe(read_sequence(arguments.replay.read_text())))
+            return 0
         return Run(arguments, seed, both).run()
 
 
@@ -41,6 +45,7 @@ def _arguments() -> argparse.Namespace:
         "--rabbitmq", type=_node, metavar="HOST:PORT[,PORT OF THE API]", help="default: a node of its own"
     )
     parser.add_argument("--differences", type=int, default=1, metavar="N", help="stop after so many; default: 1")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="run the sequence printed there, and nothing else")
     parser.add_argument("--unsteady", action="store_true", help="print what did not show again")
     arguments = parser.parse_args()
     arguments.features = tuple(arguments.features.split(","))
@@ -115,10 +120,8 @@ class Job:
 
     def connect(self) -> Pair:
         if self.pair is None:
-            number = multiprocessing.current_process()._identity[0]
             amqpd, rabbitmq = (
-                Client(node.host, node.port, f"{side}{number}x", node.operator())
-                for side, node in zip("ar", self.both, strict=True)
+                Client(node.host, node.port, side, node.operator()) for side, node in zip("ar", self.both, strict=True)
             )
             self.pair = Pair(amqpd, rabbitmq)
         return self.pair

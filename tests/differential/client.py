@@ -38,7 +38,7 @@ CONNECTIONS: Final = 2
 PATIENCE_S: Final = 3.0  # for what must come: confirms, cancels, commits
 TICK_S: Final = 0.002
 LOG_S: Final = 0.004  # what RabbitMQ's log of a quorum queue takes to apply what it was told
-EXPIRY_S: Final = 0.016  # after each step of a sequence in which something soon expires; after changes of policies
+EXPIRY_S: Final = 0.025  # after each step of a sequence in which something soon expires; after changes of policies
 
 REPLY_ADDRESS: Final = re.compile(rb"amq\.rabbitmq\.reply-to\.[\w+/=.@-]+")
 FLOW_OK: Final = method_payload("channel.flow-ok", active=True)
@@ -54,7 +54,7 @@ class Client:
     """The client of one broker. ``rounds``: how many probes of the queues must say the same."""
 
     def __init__(self, host: str, port: int, name: str, operator: Operator | None = None) -> None:
-        self.name = f"{name}{secrets.token_hex(2)}"  # a broker that runs may have names of an earlier run
+        self.name = f"{name}{secrets.token_hex(3)}"  # a broker that runs may have names of an earlier run
         self.operator = operator or Operator()
         self.address = (host, port)
         self.connections = [Connection(host, port, number) for number in range(CONNECTIONS)]

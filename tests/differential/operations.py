@@ -3,10 +3,14 @@
 Names of the sequence begin with a tilde; the client puts a prefix of its own there, so that no two runs meet.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.support.raw_peer import Typed
+
 TILDE: Final = "~"
+PRINTED: Final = re.compile(r"(\d+\.\d+) ([\w. -]+)\((.*)\)")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -24,6 +28,17 @@ class Operation:
 
 
 Sequence = tuple[Operation, ...]
+
+
+def read_sequence(text: str) -> Sequence:
+    """The operations of a sequence as it was printed; what was heard of them is indented, and left out."""
+    return tuple(_read_operation(line) for line in text.splitlines() if PRINTED.match(line))
+
+
+def _read_operation(line: str) -> Operation:
+    place, verb, args = PRINTED.fullmatch(line).groups()  # type: ignore[union-attr]
+    connection, _, channel = place.partition(".")
+    return Operation(verb, int(connection), int(channel), eval(f"dict({args})", {"Typed": Typed, "dict": dict}))
 
 
 def renamed(value: Any, prefix: str) -> Any:

@@ -57,10 +57,7 @@ class ControlSocket(Operator):
     """amqpd's; what `amqpd ctl` says to it."""
 
     def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(TIMEOUT_S)
-        self._socket.connect(str(path))
-        self._lines = self._socket.makefile("r", encoding="utf-8")
+        self._path = str(path)
 
     def set_policy(
         self, kind: str, name: str, pattern: str, definition: dict[str, Any], apply_to: str, priority: int
@@ -73,6 +70,10 @@ class ControlSocket(Operator):
         return CLEARED if self._ask(f"clear_{kind}", {"name": name}) else REFUSED
 
     def _ask(self, verb: str, values: dict[str, Any]) -> bool:
+        """Whether it was done; a connection a request, since amqpd leaves those that say nothing for long."""
         request = {"verb": verb.replace(" ", "_"), "values": {"vhost": "/", **values}}
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
-        return "done" in json.loads(self._lines.readline())
+        with socket.socket(socket.AF_UNIX) as raw:
+            raw.settimeout(TIMEOUT_S)
+            raw.connect(self._path)
+            raw.sendall(json.dumps(request).encode() + b"\n")
+            return "done" in json.loads(raw.makefile("r", encoding="utf-8").readline())

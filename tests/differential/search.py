@@ -72,21 +72,27 @@ class Pair:
         if difference.accepted:
             tally.accepted[difference.accepted.name] += 1
             return True
-        for count in range(AGAIN):
-            if not self.differs(sequence, pause_s=PAUSE_AGAIN_S * count):
-                tally.unsteady.append(side_by_side(*transcripts))
-                return True
-        return False
+        if self.differs_again(sequence):
+            return False
+        tally.unsteady.append(side_by_side(*transcripts))
+        return True
+
+    def differs_again(self, sequence: Sequence) -> bool:
+        """Whether it differs each time."""
+        return all(self.differs(sequence, pause_s=PAUSE_AGAIN_S * count) for count in range(AGAIN))
 
     def differs(self, sequence: Sequence, *, pause_s: float = 0.0) -> bool:
         """Whether it is answered differently without a reason, when asked patiently."""
         difference = find_difference(*self.run(sequence, rounds=ROUNDS_AGAIN, pause_s=pause_s))
         return difference is not None and difference.accepted is None
 
+    def make_small(self, sequence: Sequence) -> Sequence:
+        """A sequence that differs."""
+        return shrink(sequence, self.differs)
+
     def describe(self, sequence: Sequence) -> str:
-        """A sequence that differs, with all that is said."""
-        small = shrink(sequence, self.differs)
-        return side_by_side(*self.run(small, rounds=ROUNDS_AGAIN))
+        """The sequence, and all that is said of it."""
+        return side_by_side(*self.run(sequence, rounds=ROUNDS_AGAIN))
 
 
 def search(pair: Pair, seed_: int, count: int, features: Listing[str]) -> Tally:
@@ -105,8 +111,11 @@ def search(pair: Pair, seed_: int, count: int, features: Listing[str]) -> Tally:
     def everything_is_answered_alike(drawn: tuple[tuple[str, ...], Sequence]) -> None:
         names, sequence = drawn
         tally.features.update(names)
-        if not tally.found and not pair.try_out(sequence, tally):
-            tally.found.append(pair.describe(sequence))
+        if tally.found or pair.try_out(sequence, tally):
+            return
+        small = pair.make_small(sequence)
+        steady = small if pair.differs_again(small) else sequence  # a small one may differ by chance
+        tally.found.append(pair.describe(steady))
 
     everything_is_answered_alike()
     return tally
