@@ -206,8 +206,8 @@ def _do(broker: Broker, plan: Plan, check: _Check) -> Iterator[str]:
     for name in {policy.vhost for policy in plan.policies}:
         broker.vhosts[name].apply_policies()
     yield from _do_topology(broker, plan, check)
-    for limits in plan.limits:  # last: a limit counts for clients, not for what was there before it
-        broker.limits.set(limits.kind, limits.name, limits.limits)
+    for (kind, name), limits in plan.limits.items():  # last: they count for clients, not for what was there before
+        broker.limits.set(kind, name, limits)
         yield "limits"
 
 

@@ -71,15 +71,6 @@ class PlannedQueue:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedLimits:
-    """Of a virtual host or of a user."""
-
-    kind: Kind
-    name: str
-    limits: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class PlannedParameter:
     """A runtime parameter; a global one has neither virtual host nor component."""
 
@@ -97,7 +88,7 @@ class Plan:
     vhosts: list[PlannedVhost] = field(default_factory=list)
     permissions: list[Permission] = field(default_factory=list)
     topic_permissions: list[TopicPermission] = field(default_factory=list)
-    limits: list[PlannedLimits] = field(default_factory=list)
+    limits: dict[tuple[Kind, str], Mapping[str, int]] = field(default_factory=dict)  # by whose they are
     parameters: list[PlannedParameter] = field(default_factory=list)
     policies: list[Policy] = field(default_factory=list)
     exchanges: list[PlannedExchange] = field(default_factory=list)
@@ -180,7 +171,7 @@ class _Reader:
     def _limits(self, kind: Kind, name: str, limits: Mapping[str, Any]) -> None:
         check_limits(kind, limits)
         if limits:
-            self.plan.limits.append(PlannedLimits(kind, name, limits))
+            self.plan.limits[kind, name] = limits
 
     def _permission(self, entry: Entry) -> None:
         patterns = [_pattern(entry, name) for name in ("configure", "write", "read")]

@@ -6,7 +6,7 @@ from amqpd.broker import passwords
 from amqpd.broker.fields import Field
 from amqpd.broker.policies import OPERATOR_POLICY
 from amqpd.broker.vhost_limits import USER_LIMITS, VHOST_LIMITS
-from amqpd.management.definitions.plan import PROBLEMS_SHOWN, InvalidDefinitions, PlannedLimits, PlannedParameter, read
+from amqpd.management.definitions.plan import PROBLEMS_SHOWN, InvalidDefinitions, PlannedParameter, read
 
 QUEUE = {"name": "q", "vhost": "/", "durable": True, "auto_delete": False, "arguments": {}}
 USER = {"name": "a", "password_hash": "", "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ""}
@@ -29,7 +29,7 @@ def test_users_of_all_ages() -> None:
     assert [user.tags for user in plan.users] == [("a", "b"), ("a", "b"), (), ()]
     assert passwords.is_right(plan.users[2].password, b"secret")
     assert plan.users[3].password.algorithm == passwords.RABBIT_SHA256
-    assert plan.limits == [PlannedLimits(USER_LIMITS, "plain", {"max-channels": 5})]
+    assert plan.limits == {(USER_LIMITS, "plain"): {"max-channels": 5}}
 
 
 def test_virtual_hosts_of_all_ages() -> None:
@@ -51,7 +51,7 @@ def test_virtual_hosts_of_all_ages() -> None:
         ("", (), ""),
     ]
     assert [vhost.is_described for vhost in plan.vhosts] == [True, True, False, True]
-    assert plan.limits == [PlannedLimits(VHOST_LIMITS, "new", {"max-queues": 3})]
+    assert plan.limits == {(VHOST_LIMITS, "new"): {"max-queues": 3}}
 
 
 def test_parameters_are_policies_limits_or_kept() -> None:
@@ -69,7 +69,7 @@ def test_parameters_are_policies_limits_or_kept() -> None:
     assert [(policy.kind, policy.name, policy.definition, policy.priority) for policy in plan.policies] == [
         (OPERATOR_POLICY, "o", {"max-length": 5}, 2)
     ]
-    assert plan.limits == [PlannedLimits(VHOST_LIMITS, "/", {"max-queues": 3})]
+    assert plan.limits == {(VHOST_LIMITS, "/"): {"max-queues": 3}}
     assert plan.parameters == [
         PlannedParameter("/", "shovel", "s", {"src-uri": "amqp://"}),
         PlannedParameter("", "", "cluster_name", "c"),
