@@ -27,14 +27,15 @@ _OWNER: Final = Owner("definitions")
 def adopt(broker: Broker, plan: Plan) -> Steps:
     """Check all of ``plan``, then do it, some in each step. Raises InvalidDefinitions with nothing done."""
     check = _Check(broker, plan)
-    check.run()
+    for number, _ in enumerate(check.run(), 1):
+        if number % STEP_OBJECTS == 0:
+            yield
     if check.problems:
         raise InvalidDefinitions(check.problems)
-    yield
     counts: Counter[str] = Counter()
-    for section in _do(broker, plan, check):
+    for number, section in enumerate(_do(broker, plan, check), 1):
         counts[section] += 1
-        if counts.total() % STEP_OBJECTS == 0:
+        if number % STEP_OBJECTS == 0:
             yield
     return Done({"counts": dict(counts), "skipped": check.skipped}, broker.journal.newest())
 
@@ -52,15 +53,21 @@ class _Check:
         self.queues: set[tuple[str, str]] = set()
         self.bindings: list[tuple[str, Binding]] = []  # those with both ends
 
-    def run(self) -> None:
+    def run(self) -> Iterator[None]:
+        """Look at everything, one object after the other."""
         self._users()
+        yield
         self._places()
+        yield
         for exchange in self.plan.exchanges:
             self._exchange(exchange)
+            yield
         for queue in self.plan.queues:
             self._queue(queue)
+            yield
         for vhost, binding in self.plan.bindings:
             self._binding(vhost, binding)
+            yield
 
     def _users(self) -> None:
         users = {user.name for user in self.plan.users}
