@@ -125,6 +125,8 @@ def _tuning(settings: Settings) -> Tuning:
         heartbeat_s=settings.heartbeat_s,
         max_message_size=settings.max_message_size_bytes,
         handshake_timeout_s=settings.handshake_timeout_s,
+        consumer_timeout_ms=int(settings.consumer_timeout_s * 1000),
+        consumer_timeout_closes_channel=settings.consumer_timeout_closes_channel,
         login=LoginRules(
             mechanisms=tuple(settings.auth_mechanisms.split(",")),
             loopback_users=frozenset(settings.loopback_users.split(",")) - {"none"},

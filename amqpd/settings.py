@@ -45,6 +45,8 @@ class Settings:
     queue_window_bytes: int = 8 * 1024 * 1024
     memory_high_watermark: float = 0.6  # as RabbitMQ 4
     disk_free_limit_bytes: int = 50_000_000  # as RabbitMQ
+    consumer_timeout_s: float = 0.0
+    consumer_timeout_closes_channel: bool = False
     backend: Literal["asyncio", "trio"] = "asyncio"
     auth_mechanisms: str = "AMQPLAIN,PLAIN"
     loopback_users: str = "guest"
@@ -243,6 +245,15 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "disk_free_limit_bytes": _whole(
         0, 2**60, "Bytes free on the disk of data_dir below which publishers wait; 0 for no such alarm."
+    ),
+    "consumer_timeout_s": _number(
+        0, 1_000_000, "Seconds a consumer may hold a delivery unsettled before it is cancelled; 0 for ever."
+    ),
+    "consumer_timeout_closes_channel": Rule(
+        "Close the channel of a consumer that is too late, as RabbitMQ does, instead of cancelling it.",
+        "true or false",
+        _check_switch,
+        _parse_switch,
     ),
     "backend": _choice(("asyncio", "trio"), "Event loop to run on."),
     "auth_mechanisms": Rule(

@@ -53,7 +53,7 @@ _Check = Callable[[Field, Table], None]
 
 
 def check_queue(vhost: str, name: str, arguments: Table, *, durable: bool, exclusive: bool, auto_delete: bool) -> None:
-    """What no queue can be, in the order in which RabbitMQ looks: type, names of arguments, their values, properties.
+    """What no queue can be, in the order in which RabbitMQ looks: type, values of arguments, their names, properties.
 
     Raises PreconditionFailed, AccessRefused for a reserved name, NotImplementedByBroker for a stream.
     """
@@ -62,8 +62,6 @@ def check_queue(vhost: str, name: str, arguments: Table, *, durable: bool, exclu
     kind = queue_type(arguments)
     if kind == STREAM:
         raise NotImplementedByBroker(f"{what}: x-queue-type stream is not supported")
-    for argument in sorted(_UNKNOWN[kind] & arguments.keys()):
-        raise PreconditionFailed(f"invalid arg '{argument}' for {what} of queue type rabbit_{kind}_queue")
     if kind == QUORUM and not name:
         raise PreconditionFailed("Cannot declare a server-named queue for type rabbit_quorum_queue")
     if name.startswith("amq."):
@@ -72,7 +70,10 @@ def check_queue(vhost: str, name: str, arguments: Table, *, durable: bool, exclu
     if dead_letter_exchange is not None and dead_letter_exchange.kind != "S":
         raise wrong_type(dead_letter_exchange, "x-dead-letter-exchange", f"queue '{name}'", vhost)
     for argument, check in _QUEUE_CHECKS.items():
-        _check_value(what, argument, check, arguments)
+        if argument not in _UNKNOWN[kind]:
+            _check_value(what, argument, check, arguments)
+    for argument in sorted(_UNKNOWN[kind] & arguments.keys()):
+        raise PreconditionFailed(f"invalid arg '{argument}' for {what} of queue type rabbit_{kind}_queue")
     if kind == QUORUM:
         _check_quorum(what, durable=durable, exclusive=exclusive, auto_delete=auto_delete)
 

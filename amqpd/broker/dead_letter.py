@@ -39,9 +39,11 @@ def dead_publication(
     if key is not None:
         headers = {name: field for name, field in headers.items() if name not in CARBON_COPIES}
         channel &= ~BLIND
-    content = contents.with_headers(message.content, dict(sorted(headers.items())), expiration=None)
+    headers = dict(sorted(headers.items()))
+    content = contents.with_headers(message.content, headers, expiration=None)
     persistent = contents.find_property(message.content, "delivery_mode") == "2"
     dead = Publication(exchange, own_key if key is None else key, content, channel, persistent=persistent)
+    dead.headers = headers
     dead.is_dead = True
     return dead
 

@@ -51,7 +51,9 @@ CLEAR: Final = 16  # added to the table of a deletion: delete every key that beg
 THERE: Final = 32  # added to it, but for SCRATCH: the key must be there
 TABLE: Final = 15  # the table without what is added to it
 
-NEXT: Final = -1  # as a ticket to wait for: whatever the store has to tell next
+# As a ticket to wait for:
+NEXT: Final = -1  # whatever the store has to tell next
+SOON: Final = -2  # nothing but the next turn
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

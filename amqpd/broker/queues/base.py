@@ -20,7 +20,7 @@ from amqpd.broker.arguments import QUORUM, QueueSettings
 from amqpd.broker.consumers import Consumer, Consumers
 from amqpd.broker.fields import Table
 from amqpd.broker.message import Message
-from amqpd.broker.ports import Fetcher, Home, Op
+from amqpd.broker.ports import SOON, Fetcher, Home, Op
 from amqpd.broker.timers import Deadline
 from amqpd.broker.turn import Turn
 
@@ -175,7 +175,7 @@ class Queue(Fetcher):
         if not self.rejects or self._has_room(content):
             return False
         if self.consumers.active_count:  # what they can take goes first
-            self.pump(self.ready_count)
+            self.pump(limits.TURN_DELIVERIES)
         return not self._has_room(content)
 
     def _has_room(self, content: bytes) -> bool:
@@ -210,8 +210,7 @@ class Queue(Fetcher):
             if message is None:
                 break
             if message.expires_at and message.expires_at < self.turn.now_us:
-                self._die(message, EXPIRED)
-                left -= 1
+                left -= self._die(message, EXPIRED)
                 continue
             if not self.may_deliver(message):
                 self.is_held = True
@@ -242,12 +241,11 @@ class Queue(Fetcher):
         message = self.head()
         while message is not None and budget > 0:
             if self._is_over():
-                self._die(message, MAXLEN)
-            elif message.expires_at and message.expires_at <= self.turn.now_us:
-                self._die(message, EXPIRED)
+                budget -= self._die(message, MAXLEN)
+            elif self._has_expired(message):
+                budget -= self._die(message, EXPIRED)
             else:
                 break
-            budget -= 1
             message = self.head()
         if message is not None and message.expires_at:
             self._expire_at(int(message.expires_at) // 1000 + 1)
@@ -263,10 +261,11 @@ class Queue(Fetcher):
             self.expiry = _Expiry(self)
         self.turn.timers.set(self.expiry, at_ms)
 
-    def _die(self, message: Message, reason: str) -> None:
-        """Take the head out for good."""
+    def _die(self, message: Message, reason: str) -> int:
+        """Take the head out for good; how many deliveries that is as much work as."""
         self.take(message)
         self.bury(message, reason)
+        return 1 if self.settings.dead_letter_exchange is None else limits.DEATH_DELIVERIES
 
     def bury(self, message: Message, reason: str) -> None:
         """A message that was taken out is dead: to the dead letter exchange with it, if there is one."""
@@ -277,13 +276,20 @@ class Queue(Fetcher):
     def catch_up(self) -> None:
         """Have what this turn published expire, overflow and go to consumers now, for an answer that counts."""
         if self.dirty and (self.is_expiring or self.is_bounded):
-            self.pump(self.ready_count)
+            self.pump(limits.TURN_DELIVERIES)
             self.turn.now_us += 1  # what is to be delivered at once or never was not
 
     def hold_ticket(self) -> int:
         """The ticket to wait for before the head may be got; 0 when it may be now."""
         self.catch_up()
+        message = self.head()
+        if message is not None and self._has_expired(message):
+            self.mark_dirty()
+            return SOON  # there are more than this turn could bury
         return self.ticket_of_head()
+
+    def _has_expired(self, message: Message) -> bool:
+        return message.expires_at != 0 and message.expires_at <= self.turn.now_us
 
     def get(self) -> Message | None:
         """Take the head out as one unacked message; None when there is no ready one. Ask ``hold_ticket`` before."""
@@ -291,7 +297,7 @@ class Queue(Fetcher):
         if message is not None:
             self.take(message)
             if self.is_expiring:
-                self._drop(self.ready_count)  # the new head, before anybody counts
+                self._drop(limits.TURN_DELIVERIES)  # the new head, before anybody counts
         if self.settings.expires_ms is not None:
             self.use()
         return message
@@ -308,6 +314,8 @@ class Queue(Fetcher):
             message.redelivered = True
             message.consumer = None
             self.put_back(message)
+        if self.is_expiring or self.is_bounded:
+            self._drop(limits.TURN_DELIVERIES)  # what comes back may be too much before it finds a consumer
         self.mark_dirty()
 
     def _count_returns(self, messages: list[Message]) -> list[Message]:

@@ -41,6 +41,7 @@ class Answers(Asker):
         if self.name:
             self.channel.connection.vhost.askers.pop(self.name, None)
             self.name = self.tag = ""
+            self.channel.answers = Answers(self.channel)  # this one may be remembered in routes
 
     def request(self, content: bytes) -> bytes:
         """``content`` as it travels: with this channel's name in reply_to, if it had the pseudo-queue's there.

@@ -308,7 +308,10 @@ class Channel(Outlet):
         tag: i64 = self.next_tag
         self.next_tag = tag + 1
         self.outbox.write(hot_codec.get_ok(self.number, tag, message.redelivered, message.address, queue.ready_count))
-        self.outbox.write(self.content_for(message))
+        content = self.content_for(message)
+        if queue.counts_returns and not message.returns:  # RabbitMQ: a get tells 0, a delivery does not
+            content = contents.with_delivery_count(content, 0)
+        self.outbox.write(content)
         if no_ack:
             queue.settle(message)
         else:

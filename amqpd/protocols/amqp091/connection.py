@@ -16,6 +16,7 @@ from mypy_extensions import i64
 
 from amqpd import limits
 from amqpd.broker.fields import Table
+from amqpd.broker.ports import SOON
 from amqpd.errors import (
     AmqpError,
     ChannelError,
@@ -395,8 +396,10 @@ class Connection(Adapter):
             self._stall(ticket, reply, None, None)
 
     def retry_when(self, ticket: int, channel: Channel, method: codec.Method) -> None:
-        """Run a command again once ``ticket`` is durable."""
+        """Run a command again once ``ticket`` is durable, or in the next turn (SOON)."""
         self._stall(ticket, b"", channel, method)
+        if ticket == SOON:
+            self.stage.resumable.append(self)
 
     def _stall(self, ticket: int, reply: bytes, channel: Channel | None, method: codec.Method | None) -> None:
         self.stalled_ticket = ticket
