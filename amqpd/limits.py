@@ -19,9 +19,7 @@ TURN_BYTES: Final = 262_144  # taken from sockets before queues are pumped and o
 TURN_DELIVERIES: Final = 2048  # of one queue before the others and the sockets have their turn
 DEATH_DELIVERIES: Final = 32  # a dead letter, which is routed with new headers, is as much work as so many
 TURNS_BEFORE_YIELD_S: Final = 0.005  # work this long before other tasks of the event loop run
-STALE_TIMERS_MAX: Final = (
-    1024  # deadlines that were set anew or cleared and still lie in the heap, beyond half of it
-)
+STALE_TIMERS_MAX: Final = 1024  # deadlines that were set anew or cleared and still lie in the heap, beyond half of it
 
 # -- buffers --
 OUTBOX_HIGH_BYTES: Final = 1_048_576  # above: the connection's consumers have no credit
@@ -56,6 +54,18 @@ HISTORY_BYTES: Final = 16_777_216  # what a recent history exchange remembers, w
 SEEN_IDS: Final = 65_536  # message ids a deduplicating exchange knows unless x-cache-size says otherwise
 SEEN_IDS_MAX: Final = 1_048_576  # the largest x-cache-size: 300 MiB of memory
 SEEN_STEP: Final = 4096  # ids forgotten at once when their time is over
+
+# -- access --
+PATTERN_MAX_BYTES: Final = 4096
+PATTERN_DEPTH_MAX: Final = 50  # groups inside groups: the compiler of patterns recurses
+PATTERN_SIZE_MAX: Final = 20_000  # characters, counted as often as they must be there: about 10 ms and 5 MB
+PATTERN_TIME_S: Final = 0.02  # of CPU, for one name; a usual answer takes a microsecond
+PATTERN_TIMEOUTS_MAX: Final = 10  # then a pattern is given up, so that many names cost no more than a few
+PATTERN_ANSWERS_MAX: Final = 1024  # remembered a pattern, then forgotten all at once
+PATTERNS_MAX: Final = 8192  # of permissions, compiled; then all are compiled again when they are needed
+PASSWORDS_REMEMBERED_MAX: Final = 4096  # digests of those that were right; then all are forgotten at once
+PASSWORD_THREADS_MAX: Final = 4  # each takes 16 MiB and a core while it looks; one core is left to the messages
+USER_TAGS_MAX: Final = 64
 
 # -- names and counts --
 SHORTSTR_MAX_BYTES: Final = 255

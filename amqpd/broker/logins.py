@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
+from amqpd import limits
 from amqpd.broker import passwords, tables
 from amqpd.broker.ids import Ids
 from amqpd.broker.passwords import PasswordHash
 from amqpd.broker.users import User, Users
 
-REMEMBERED_MAX: Final = 4096  # passwords that were right; then all are forgotten at once
 Answer = Callable[[User | None], None]
 # What is looked at for who does not exist, or has a fast digest: it fits no password, and takes as long as any.
 _NOBODY: Final = PasswordHash(passwords.SCRYPT, f"$scrypt$ln=14,r=8,p=1$bm9ib2R5${'A' * 43}=")
@@ -111,7 +111,7 @@ class Logins:
         return not kept.is_slow and passwords.is_right(kept, password)
 
     def _remember(self, key: bytes) -> None:
-        if len(self._remembered) >= REMEMBERED_MAX:
+        if len(self._remembered) >= limits.PASSWORDS_REMEMBERED_MAX:
             self._remembered.clear()
         self._remembered.add(key)
 

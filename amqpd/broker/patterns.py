@@ -9,19 +9,13 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Final
 
+from amqpd import limits
 from amqpd.broker import tables
 
 if TYPE_CHECKING:
     import regex
 
 logger = logging.getLogger("amqpd.patterns")
-
-PATTERN_MAX_BYTES: Final = 4096
-PATTERN_DEPTH_MAX: Final = 50  # groups inside groups: the compiler of patterns recurses
-PATTERN_SIZE_MAX: Final = 20_000  # characters, counted as often as they must be there: about 10 ms and 5 MB
-PATTERN_TIME_S: Final = 0.02  # of CPU, for one name; a usual answer takes a microsecond
-PATTERN_TIMEOUTS_MAX: Final = 10  # then the pattern is given up, so that many names cost no more than a few
-PATTERN_ANSWERS_MAX: Final = 1024  # remembered a pattern, then forgotten all at once
 
 # A character as patterns know it (an escape, a class), or a count.
 _TOKEN: Final = rb"\\[gkpPN]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d+)(?:,\d*)?\}|."
@@ -49,22 +43,22 @@ class Pattern:
         answer = self._answers.get(name)
         if answer is None:
             answer = self._search(self._compiled, name)
-            if len(self._answers) >= PATTERN_ANSWERS_MAX:
+            if len(self._answers) >= limits.PATTERN_ANSWERS_MAX:
                 self._answers.clear()
             self._answers[name] = answer
         return answer
 
     def _search(self, compiled: "regex.Pattern[bytes]", name: str) -> bool:
-        if self._timeouts >= PATTERN_TIMEOUTS_MAX:
+        if self._timeouts >= limits.PATTERN_TIMEOUTS_MAX:
             return False
         try:
-            return compiled.search(tables.bytes_of(name), timeout=PATTERN_TIME_S) is not None
+            return compiled.search(tables.bytes_of(name), timeout=limits.PATTERN_TIME_S) is not None
         except (TimeoutError, MemoryError):
             self._timeouts += 1
             if self._timeouts == 1:
                 words = "pattern %r takes too long with the name %r: it does not match that"
                 logger.warning(words, self.text, name)
-            elif self._timeouts == PATTERN_TIMEOUTS_MAX:
+            elif self._timeouts == limits.PATTERN_TIMEOUTS_MAX:
                 logger.error("pattern %r takes too long with %d names: it is given up", self.text, self._timeouts)
             return False
 
@@ -76,8 +70,8 @@ def _compile(text: str) -> "regex.Pattern[bytes]":
         pattern = tables.bytes_of(text)
     except UnicodeEncodeError as error:
         raise InvalidPattern(f"invalid pattern {text!r}: no Unicode text") from error
-    if len(pattern) > PATTERN_MAX_BYTES:
-        raise InvalidPattern(f"a pattern of {len(pattern)} bytes is longer than {PATTERN_MAX_BYTES}")
+    if len(pattern) > limits.PATTERN_MAX_BYTES:
+        raise InvalidPattern(f"a pattern of {len(pattern)} bytes is longer than {limits.PATTERN_MAX_BYTES}")
     _check_size(text, pattern)
     try:
         with warnings.catch_warnings():
@@ -106,5 +100,5 @@ def _check_size(text: str, pattern: bytes) -> None:
         else:
             last = 1
             sizes[-1] += 1
-        if len(sizes) > PATTERN_DEPTH_MAX or sizes[-1] > PATTERN_SIZE_MAX:
+        if len(sizes) > limits.PATTERN_DEPTH_MAX or sizes[-1] > limits.PATTERN_SIZE_MAX:
             raise InvalidPattern(f"invalid pattern {text!r}: too large")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from amqpd import limits
 from amqpd.broker import records
 from amqpd.broker.journal import Journal
 from amqpd.broker.patterns import InvalidPattern, Pattern
@@ -21,7 +22,6 @@ from amqpd.errors import AccessRefused
 logger = logging.getLogger("amqpd.permissions")
 
 Verb = Literal["configure", "write", "read"]
-PATTERNS_MAX: Final = 8192  # compiled, of all users; then all are compiled again when they are needed
 _VARIABLE: Final = re.compile(r"\{(username|vhost|client_id)\}")
 _NOTHING: Final = "(?!)"
 _DEFAULT_EXCHANGE: Final = "amq.default"  # what the exchange "" is called in patterns
@@ -112,7 +112,7 @@ class Permissions:
             except InvalidPattern as error:  # set by another version of amqpd
                 logger.error("a permission cannot be used any more, and allows nothing: %s", error)
                 pattern = Pattern(_NOTHING)
-            if len(self._patterns) >= PATTERNS_MAX:
+            if len(self._patterns) >= limits.PATTERNS_MAX:
                 self._patterns.clear()
             self._patterns[text] = pattern
         return pattern

@@ -7,13 +7,11 @@ A broker that was never told otherwise has one user, guest, as a fresh RabbitMQ 
 from dataclasses import dataclass
 from typing import Any, Final
 
+from amqpd import limits
 from amqpd.broker import passwords, records
 from amqpd.broker.journal import Journal
 from amqpd.broker.passwords import PasswordHash
 from amqpd.broker.ports import ENTITIES, THERE
-
-NAME_MAX_BYTES: Final = 255  # the property user_id is a short string
-TAGS_MAX: Final = 64
 
 
 class InvalidUser(ValueError):
@@ -40,8 +38,8 @@ class User:
             _check_text("tag", tag)
             if not tag or "," in tag or tag != tag.strip():
                 raise InvalidUser(f"tag {tag!r} is empty, has a comma, or blanks around it")
-        if len(self.tags) > TAGS_MAX:
-            raise InvalidUser(f"{len(self.tags)} tags are more than {TAGS_MAX}")
+        if len(self.tags) > limits.USER_TAGS_MAX:
+            raise InvalidUser(f"{len(self.tags)} tags are more than {limits.USER_TAGS_MAX}")
 
 
 def _check_text(what: str, text: str) -> None:
@@ -49,8 +47,8 @@ def _check_text(what: str, text: str) -> None:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidUser(f"{what} {text!r} is no Unicode text") from error
-    if size > NAME_MAX_BYTES:
-        raise InvalidUser(f"{what} of {size} bytes is longer than {NAME_MAX_BYTES}")
+    if size > limits.SHORTSTR_MAX_BYTES:
+        raise InvalidUser(f"{what} of {size} bytes is longer than {limits.SHORTSTR_MAX_BYTES}")
     if not text.isprintable():
         raise InvalidUser(f"{what} {text!r} has characters that cannot be seen")
 

@@ -8,13 +8,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from amqpd import limits
 from amqpd.broker.logins import Check, Checker
 from amqpd.server.reactor import Door
 
 logger = logging.getLogger("amqpd.server")
 
-# Each takes 16 MiB and a core while it looks; one core is left to the messages.
-THREADS_MAX = max(1, min((os.cpu_count() or 1) - 1, 4))
+THREADS = max(1, min((os.cpu_count() or 1) - 1, limits.PASSWORD_THREADS_MAX))
 
 
 class PasswordChecker(Checker):
@@ -32,7 +32,7 @@ class PasswordChecker(Checker):
         with self._wanted:
             self._work.append(check)
             self._wanted.notify()
-        if len(self._threads) < THREADS_MAX:
+        if len(self._threads) < THREADS:
             thread = threading.Thread(target=self._run, name="amqpd-passwords", daemon=True)
             self._threads.append(thread)
             thread.start()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from amqpd import limits
 from amqpd.broker import logins, passwords
 from amqpd.broker.journal import Journal
 from amqpd.broker.logins import Check, Checker, CheckerAtOnce, Logins
@@ -168,7 +169,7 @@ def test_tags_that_change_meanwhile_are_the_new_ones(world: World) -> None:
 
 
 def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logins, "REMEMBERED_MAX", 1)
+    monkeypatch.setattr(limits, "PASSWORDS_REMEMBERED_MAX", 1)
     world.users.set(replace(ADA, name="dora"))
     for name in ("ada", "dora", "ada"):
         world.ask(name, b"secret")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from amqpd.broker import patterns
+from amqpd import limits
 from amqpd.broker.patterns import InvalidPattern, Pattern
 
 PATTERNS = (
@@ -147,7 +147,7 @@ def test_hostile_pattern_takes_little_time(text: str) -> None:
     before = time.process_time()
     for number in range(30):
         assert not pattern.matches("a" * (200 + number) + "!")
-    assert time.process_time() - before < 20 * patterns.PATTERN_TIME_S
+    assert time.process_time() - before < 20 * limits.PATTERN_TIME_S
 
 
 def test_pattern_that_takes_too_long_does_not_match_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +164,7 @@ def test_pattern_that_takes_too_long_does_not_match_and_is_told_once(caplog: pyt
 def test_pattern_that_takes_too_long_too_often_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     pattern = Pattern("^(a|aa)+$")
     with caplog.at_level(logging.WARNING):
-        for number in range(patterns.PATTERN_TIMEOUTS_MAX + 1):
+        for number in range(limits.PATTERN_TIMEOUTS_MAX + 1):
             pattern.matches("a" * (200 + number) + "!")
     assert not pattern.matches("aaa")
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
@@ -172,9 +172,9 @@ def test_pattern_that_takes_too_long_too_often_is_given_up(caplog: pytest.LogCap
 
 def test_answers_are_bounded() -> None:
     pattern = Pattern("^a")
-    for number in range(3 * patterns.PATTERN_ANSWERS_MAX):
+    for number in range(3 * limits.PATTERN_ANSWERS_MAX):
         assert pattern.matches(f"a{number}")
-        assert len(pattern._answers) <= patterns.PATTERN_ANSWERS_MAX
+        assert len(pattern._answers) <= limits.PATTERN_ANSWERS_MAX
 
 
 def test_usual_pattern_needs_no_machinery() -> None:

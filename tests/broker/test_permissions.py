@@ -2,7 +2,7 @@
 
 import pytest
 
-from amqpd.broker import permissions as module
+from amqpd import limits
 from amqpd.broker import records
 from amqpd.broker.journal import Journal
 from amqpd.broker.patterns import InvalidPattern
@@ -242,7 +242,7 @@ def test_user_and_virtual_host_forgotten(world: World) -> None:
 
 
 def test_compiled_patterns_are_bounded_and_shared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATTERNS_MAX", 4)
+    monkeypatch.setattr(limits, "PATTERNS_MAX", 4)
     for number in range(20):
         world.permissions.set(Permission(f"user {number}", "/", ".*", f"^{number}$", ".*"))
         assert len(world.permissions._patterns) <= 4

@@ -8,7 +8,7 @@ import pytest
 
 from amqpd.broker.logins import Check
 from amqpd.broker.passwords import PasswordHash, hash_like_rabbitmq
-from amqpd.server.password_checker import THREADS_MAX, PasswordChecker, PasswordDoor
+from amqpd.server.password_checker import THREADS, PasswordChecker, PasswordDoor
 
 WAIT_S = 10.0
 KEPT = hash_like_rabbitmq(b"secret", b"salt")
@@ -81,7 +81,7 @@ def test_runs_beside_the_loop(checker: PasswordChecker) -> None:
 def test_threads_are_few(checker: PasswordChecker) -> None:
     for _ in range(50):
         checker.begin(Check(b"key", "ada", KEPT, b"secret"))
-    assert len(checkers()) == THREADS_MAX
+    assert len(checkers()) == THREADS
     assert len(wait_for(checker, 50)) == 50
 
 
@@ -97,7 +97,7 @@ def test_a_fault_lets_nobody_in(checker: PasswordChecker, caplog: pytest.LogCapt
 
 def test_the_end_waits_for_what_runs_and_drops_the_rest() -> None:
     checker = PasswordChecker()
-    held = [HeldCheck(b"secret") for _ in range(THREADS_MAX + 1)]
+    held = [HeldCheck(b"secret") for _ in range(THREADS + 1)]
     for check in held:
         checker.begin(check)
     assert held[0].is_asked.wait(WAIT_S)

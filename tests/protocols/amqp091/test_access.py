@@ -10,7 +10,7 @@ from amqpd.broker.permissions import Permission, TopicPermission
 from amqpd.broker.users import User
 from amqpd.broker.vhost_limits import USER_LIMITS, VHOST_LIMITS
 from tests.protocols.amqp091.dialogue import closes, names, one, opening, start_ok, tune_ok
-from tests.support.raw_peer import HEADER
+from tests.support.raw_peer import HEADER, properties
 from tests.support.wire import Peer, Server, method
 
 ADA = User("ada", hash_like_rabbitmq(b"secret", b"salt"))
@@ -219,6 +219,16 @@ def test_topics() -> None:
     assert published(peer, "t", "ada.x") is None
     assert published(peer, "e", "x") is None
     assert published(peer, "t", "x") == topic_text("write", "x")
+
+
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+def test_topics_of_copies(header: str) -> None:
+    peer = ada_with()
+    peer.server.broker.permissions.set_topic(TopicPermission("ada", "/", "t", "^w", "^r"))
+    peer.publish(1, "t", "w", b"m", properties(headers={header: ["w2"]}))
+    assert names(peer) == []
+    peer.publish(1, "t", "w", b"m", properties(headers={header: ["w2", "x"]}))
+    assert closes(one(peer))[1:3] == topic_text("write", "x")
 
 
 def test_topics_of_bindings() -> None:
