@@ -3,12 +3,13 @@
 RabbitMQ 3.10 has one limit for all queues, looks each minute, and closes the whole channel.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.conformance.conftest import Connect, Name
-from tests.support.brokers import Broker
+from tests.conformance.conftest import Connect, Control, Enter, Name
+from tests.support.brokers import Broker, amqpd
 from tests.support.raw_peer import ALL_CAPABILITIES, RawPeer, Typed
 
 SHORT_MS = 60
@@ -98,15 +99,16 @@ def test_who_did_not_ask_is_not_told(peer: RawPeer, connect: Connect, queue: str
     slow.expect_nothing()
 
 
-def test_settling_in_time(peer: RawPeer, queue: str) -> None:
-    """Each delivery has a time of its own; none is added to the next one's."""
+def test_settling_in_time(peer: RawPeer, name: Name) -> None:
+    """Each delivery has a time of its own: together they take longer than one may."""
+    queue = peer.call(1, "queue.declare", queue=name("q"), arguments={"x-consumer-timeout": 400})["queue"]
     consume(peer, queue, "t")
-    for tag in (1, 2):
+    for tag in (1, 2, 3):
         peer.publish(1, "", queue, b"m")
         peer.expect_deliver(1, b"m", delivery_tag=tag)
-        peer.expect_nothing(SHORT_MS * 2 // 3)
+        peer.expect_nothing(200)
         peer.send(1, "basic.ack", delivery_tag=tag)
-    peer.expect_nothing(SHORT_MS * 2)
+    peer.expect_nothing()
 
 
 def test_without_acks_nothing_is_late(peer: RawPeer, queue: str) -> None:
@@ -134,6 +136,57 @@ def test_a_single_active_consumer_hands_over(peer: RawPeer, name: Name) -> None:
     got = [peer.next_frame(1) for _ in range(4)]  # the cancel and the delivery, in either order
     assert len(got) == 4
     peer.expect_nothing()
+
+
+def test_a_policy_may_say_so(enter: Enter, control: Control, name: Name) -> None:
+    peer = enter()
+    peer.expect(0, "connection.open-ok")
+    peer.open_channel(1)
+    queue = name("q")
+    control("set_policy", queue, f"^{queue}$", f'{{"consumer-timeout": {SHORT_MS}}}')
+    peer.call(1, "queue.declare", queue=queue)
+    consume(peer, queue, "slow")
+    peer.publish(1, "", queue, b"m")
+    peer.expect_deliver(1, b"m")
+    peer.expect(1, "basic.cancel", consumer_tag="slow")
+    control("clear_policy", queue)
+
+
+@pytest.fixture(scope="module")
+def strict(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """amqpd with a limit for all queues, which it enforces as RabbitMQ does."""
+    if broker.kind == "rabbitmq":
+        pytest.skip("RabbitMQ looks each minute")
+    config = tmp_path_factory.mktemp("strict") / "amqpd.toml"
+    config.write_text(f"consumer_timeout_s = {SHORT_MS / 1000}\nconsumer_timeout_closes_channel = true\n")
+    with amqpd(None, "--config", str(config)) as running:
+        yield running
+
+
+def test_a_limit_for_all_that_closes_the_channel(strict: Broker) -> None:
+    with strict.connect() as peer:
+        peer.login()
+        peer.open_channel(1)
+        queue = peer.call(1, "queue.declare", exclusive=True)["queue"]
+        consume(peer, queue, "slow")
+        peer.publish(1, "", queue, b"m")
+        peer.expect_deliver(1, b"m")
+        text = f"delivery acknowledgement on channel 1 timed out. Timeout value used: {SHORT_MS} ms."
+        text += " This timeout value can be configured, see consumers doc guide to learn more"
+        peer.expect_channel_close(1, 406, f"PRECONDITION_FAILED - {text}")
+        peer.open_channel(1)
+        peer.get(1, queue, b"m", redelivered=True)
+
+
+def test_a_queue_may_have_no_limit_where_all_others_have_one(strict: Broker) -> None:
+    with strict.connect() as peer:
+        peer.login()
+        peer.open_channel(1)
+        queue = peer.call(1, "queue.declare", exclusive=True, arguments={"x-consumer-timeout": 0})["queue"]
+        consume(peer, queue, "t")
+        peer.publish(1, "", queue, b"m")
+        peer.expect_deliver(1, b"m")
+        peer.expect_nothing(SHORT_MS * 2)
 
 
 @pytest.mark.parametrize(

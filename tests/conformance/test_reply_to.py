@@ -277,6 +277,8 @@ def test_an_answer_to_who_is_gone(connect: Connect, server: RawPeer, requests: s
     peer.open_channel(2)
     await_replies(peer, channel=2)
     answer_to = ask(peer, server, requests, 2)
+    server.publish(1, "", answer_to, b"in time")
+    peer.expect_deliver(2, b"in time")
     gone(how, peer)
     server.call(1, "confirm.select")
     server.publish(1, "", answer_to, b"lost")
@@ -290,7 +292,10 @@ def test_an_answer_to_who_is_gone(connect: Connect, server: RawPeer, requests: s
 def test_cancel_and_consume_again_has_another_name(peer: RawPeer, server: RawPeer, requests: str) -> None:
     await_replies(peer, "first")
     old = ask(peer, server, requests)
+    server.publish(1, "", old, b"before")
+    peer.expect_deliver(1, b"before", consumer_tag="first")
     peer.call(1, "basic.cancel", consumer_tag="first")
+    server.publish(1, "", old, b"lost")
     await_replies(peer, "second")
     new = ask(peer, server, requests)
     assert new != old
