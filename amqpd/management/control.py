@@ -56,13 +56,13 @@ class Control(Door):
         self.peer_count = 0
 
     def on_readable(self) -> None:
+        """One visit a turn; the descriptor counts those that are left."""
         os.eventfd_read(self.descriptor)
-        while self.visits:
-            self.visits.popleft().run()
+        self.visits.popleft().run()
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; the socket is there when the task says that it has started. Raises OSError."""
-        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
         try:
             with reachable(self.path) as address:
                 _check_free(address)
@@ -120,11 +120,11 @@ class Control(Door):
         if act is None:
             raise Misused(f"there is no verb {verb!r}")
         logger.debug("%s", verb)
-        result = await self._in_turn(lambda: act(self.node, Request(values)))
+        result = await self.in_turn(lambda: act(self.node, Request(values)))
         while isinstance(result, Aside):
             aside = result
             value = await anyio.to_thread.run_sync(aside.work)
-            result = await self._in_turn(_bound(aside.then, value))
+            result = await self.in_turn(_bound(aside.then, value))
         if isinstance(result, Listing):
             await self._send_rows(stream, result)
             done = Done()
@@ -137,16 +137,16 @@ class Control(Door):
 
     async def _send_rows(self, stream: anyio.abc.SocketStream, listing: Listing) -> None:
         await _say(stream, {"columns": listing.columns})
-        while rows := await self._in_turn(lambda: list(islice(listing.rows, ROWS_A_TURN))):
+        while rows := await self.in_turn(lambda: list(islice(listing.rows, ROWS_A_TURN))):
             await _say(stream, {"rows": rows})
 
     async def _take_steps(self, steps: Steps) -> Done:
         while True:
-            done = await self._in_turn(lambda: _take_step(steps))
+            done = await self.in_turn(lambda: _take_step(steps))
             if done is not None:
                 return done
 
-    async def _in_turn(self, act: Callable[[], _Value]) -> _Value:
+    async def in_turn(self, act: Callable[[], _Value]) -> _Value:
         """What ``act`` returns or raises, called inside the next turn."""
         visit = _Visit(act)
         self.visits.append(visit)

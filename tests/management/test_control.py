@@ -148,6 +148,24 @@ def test_a_listing_comes_in_pieces(path: Path) -> None:
     talk(path, conversation)
 
 
+def test_many_who_ask_at_once_have_a_turn_each(path: Path) -> None:
+    moments: list[int] = []
+
+    async def main() -> None:
+        store = DelayedStore()
+        async with serving(path, store) as server:
+            door = Control(Node(server, {}), path.with_name("other.sock"), lambda: VERBS)
+            async with anyio.create_task_group() as group:
+                await group.start(door.serve)
+                async with anyio.create_task_group() as visitors:
+                    for _ in range(5):
+                        visitors.start_soon(door.in_turn, lambda: moments.append(server.broker.turn.now_us))
+                group.cancel_scope.cancel()
+
+    anyio.run(main)
+    assert len(set(moments)) == 5
+
+
 def test_slow_work_is_done_in_a_thread_and_long_work_in_steps(path: Path) -> None:
     def conversation(peer: Peer) -> None:
         assert peer.ask("aside") == {"done": {"is_aside": True}}
