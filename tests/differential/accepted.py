@@ -45,12 +45,33 @@ EXTRAS: Final = (
     ),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Unordered:
+    """A list inside a line of either broker; its items, each a match of ``item``, are compared without their order."""
+
+    name: str
+    reason: str
+    listing: str
+    item: str
+
+
+DEATH: Final = r"F\{count: [^}]*\}"
+UNORDERED: Final = (
+    Unordered(
+        "death-order",
+        "x-death of three entries and more: the newest first; RabbitMQ 3.10 turns the older ones round at each death",
+        listing=rf"{DEATH}(, {DEATH}){{2,}}",
+        item=DEATH,
+    ),
+)
+
 ACCEPTED: Final = (
     Accepted(
         "unknown-argument",
         "a queue declared again with another value of an argument that says nothing to it: it may be a typing error",
-        operation=r"queue\.declare\(.*'x-(unknown|queue-mode|dead-letter-strategy)'",
-        amqpd=r"PRECONDITION_FAILED - inequivalent arg 'x-(unknown|queue-mode|dead-letter-strategy)'",
+        operation=r"queue\.declare\(.*'x-(unknown|queue-mode|dead-letter-strategy|delivery-limit)'",
+        amqpd=r"PRECONDITION_FAILED - inequivalent arg 'x-(unknown|queue-mode|dead-letter-strategy|delivery-limit)'",
         rabbitmq=r"queue\.declare-ok",
     ),
 )

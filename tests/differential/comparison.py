@@ -3,8 +3,9 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
-from tests.differential.accepted import ACCEPTED, EXTRAS, Accepted
+from tests.differential.accepted import ACCEPTED, EXTRAS, UNORDERED, Accepted
 from tests.differential.transcript import Step, Transcript
 
 
@@ -19,21 +20,29 @@ class Difference:
 def find_difference(amqpd: Transcript, rabbitmq: Transcript) -> Difference | None:
     """The first one."""
     for index, (ours, theirs) in enumerate(zip(amqpd, rabbitmq, strict=True)):
-        if _bare(ours.lines) != theirs.lines:
+        if _bare(ours) != _bare(theirs):
             return Difference(index, _find_reason(ours, theirs))
     return None
 
 
-def _bare(lines: list[str]) -> list[str]:
-    """Without what amqpd may say more."""
+def _bare(step: Step) -> list[str]:
+    """The lines without what amqpd may say more, and with what has no order in one."""
+    lines = step.lines
     for extra in EXTRAS:
         lines = [re.sub(extra.amqpd, "", line) for line in lines]
+    for each in UNORDERED:
+        lines = [re.sub(each.listing, partial(_sorted, each.item), line) for line in lines]
     return lines
 
 
+def _sorted(item: str, found: re.Match[str]) -> str:
+    return ", ".join(sorted(match[0] for match in re.finditer(item, found[0])))
+
+
 def _find_reason(ours: Step, theirs: Step) -> Accepted | None:
-    only_ours = list((Counter(_bare(ours.lines)) - Counter(theirs.lines)).elements())
-    only_theirs = list((Counter(theirs.lines) - Counter(_bare(ours.lines))).elements())
+    bare_ours, bare_theirs = Counter(_bare(ours)), Counter(_bare(theirs))
+    only_ours = list((bare_ours - bare_theirs).elements())
+    only_theirs = list((bare_theirs - bare_ours).elements())
     operation = str(ours.operation)
     return next((each for each in ACCEPTED if each.explains(operation, only_ours, only_theirs)), None)
 
@@ -43,7 +52,7 @@ def side_by_side(amqpd: Transcript, rabbitmq: Transcript) -> str:
     words = []
     for ours, theirs in zip(amqpd, rabbitmq, strict=True):
         words.append(f"{ours.operation}")
-        if _bare(ours.lines) == theirs.lines:
+        if _bare(ours) == _bare(theirs):
             words += [f"      {line}" for line in ours.lines]
         else:
             words += [f"  - amqpd     {line}" for line in ours.lines]

@@ -104,7 +104,7 @@ FEATURES: Final[dict[str, Feature]] = {
             ("x-dead-letter-strategy", "at-most-once"),
             ("x-dead-letter-strategy", "some"),
         ),
-        headers=({"x-death": "forged"}, {"x-death": [{"queue": "~q0", "reason": "rejected", "count": Typed("l", 3)}]}),
+        headers=({"x-death": "forged"}, {"x-death": []}, {"x-first-death-queue": "forged"}),
     ),
     "quorum": Feature(
         queue_arguments=(
