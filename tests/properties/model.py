@@ -2,12 +2,15 @@
 
 A method of ``Model`` does what the AMQP method does and notes in ``channel.expected`` what the client must be answered.
 Deliveries are not foretold: ``delivered`` judges each one that is seen, and ``check_quiet`` that none is missing.
-Refusals are raised as ``Refused``.
+Messages die when ``die`` is asked, one at a time, once all deliveries that could come before were seen. Refusals are
+raised as ``Refused``.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+ENDLESS = 1 << 30
 
 
 class Refused(Exception):
@@ -20,13 +23,33 @@ class Refused(Exception):
 
 @dataclass
 class Entry:
-    """A message in one queue. ``redelivered`` None: after a crash, either answer is right."""
+    """A message in one queue. ``redelivered`` None: after a crash, either answer is right. ``death``: where it died,
+    and of what; of two reasons either one is right."""
 
     number: int
     body: bytes
     address: tuple[str, str]
     persistent: bool
     redelivered: bool | None = False
+    priority: int = 0
+    ttl: int | None = None
+    expires_at: int | None = None
+    death: tuple[str, set[str]] | None = None
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What arguments make of a queue. ``grave``: the queue that its dead messages go to."""
+
+    ttl: int | None = None
+    limit: int | None = None
+    refuses: bool = False
+    grave: str = ""
+    levels: int = 0
+    single: bool = False
+
+
+PLAIN = Traits()
 
 
 @dataclass(eq=False)
@@ -38,12 +61,15 @@ class Exchange:
 
 @dataclass(eq=False)
 class Queue:
-    """``ready`` is in order of the entries' numbers. ``ring``: consumers in the order of their turns."""
+    """``ready`` is in the order of service. ``ring``: consumers in the order of their turns. ``active``: the one that
+    gets messages, where there is to be only one."""
 
     name: str
     durable: bool
     auto_delete: bool
     owner: "Connection | None"
+    traits: Traits = PLAIN
+    active: "Consumer | None" = None
     ready: list[Entry] = field(default_factory=list)
     consumers: list["Consumer"] = field(default_factory=list)
     ring: list["Consumer"] = field(default_factory=list)
@@ -51,18 +77,38 @@ class Queue:
 
     def next_consumer(self) -> "Consumer | None":
         """Whose turn it is. Those without credit lose their place until they have some again."""
-        while self.ring:
-            consumer = self.ring.pop(0)
+        for consumer in self.turns():
+            self.ring.remove(consumer)
             if consumer.has_credit():
                 self.ring.append(consumer)
                 return consumer
         return None
 
-    def put_back(self, entry: Entry) -> None:
-        entry.redelivered = True
+    def turns(self) -> list["Consumer"]:
+        """The ring, the highest priority first."""
+        return sorted(self.ring, key=lambda consumer: -consumer.priority)
+
+    def put(self, entry: Entry) -> None:
         if not self.deleted:
             self.ready.append(entry)
-            self.ready.sort(key=lambda entry: entry.number)
+            self.ready.sort(key=lambda entry: (-min(entry.priority, self.traits.levels), entry.number))
+
+    def put_back(self, entry: Entry) -> None:
+        entry.redelivered = True
+        self.put(entry)
+
+    def is_full(self) -> bool:
+        """Whether it refuses one more, once consumers have what they could take."""
+        limit = self.traits.limit
+        if limit is None or not self.traits.refuses:
+            return False
+        return len(self.ready) - sum(consumer.room() for consumer in self.ring) >= limit
+
+    def choose_active(self) -> None:
+        """The oldest of the highest priority."""
+        self.active = max(self.consumers, key=lambda consumer: consumer.priority, default=None)
+        if self.active:
+            self.active.wake()
 
 
 @dataclass(eq=False)
@@ -73,6 +119,7 @@ class Consumer:
     no_ack: bool
     exclusive: bool
     prefetch: int
+    priority: int = 0
     unacked: int = 0
 
     def is_limited(self) -> bool:
@@ -81,6 +128,13 @@ class Consumer:
     def could_take(self) -> bool:
         return not self.is_limited() and not 0 < self.channel.prefetch_all <= self.channel.outstanding
 
+    def room(self) -> int:
+        """How many messages it could take now."""
+        if not self.could_take():
+            return 0
+        pairs = ((self.prefetch, self.unacked), (self.channel.prefetch_all, self.channel.outstanding))
+        return min([limit - count for limit, count in pairs if limit and not self.no_ack], default=ENDLESS)
+
     def has_credit(self) -> bool:
         """``could_take``, and the channel remembers that it was the one to blame."""
         if not self.is_limited() and not self.could_take():
@@ -88,8 +142,9 @@ class Consumer:
         return self.could_take()
 
     def wake(self) -> None:
-        if self in self.queue.consumers and self not in self.queue.ring:
-            self.queue.ring.append(self)
+        queue = self.queue
+        if self in queue.consumers and self not in queue.ring and (not queue.traits.single or self is queue.active):
+            queue.ring.append(self)
 
 
 @dataclass(eq=False)
@@ -106,6 +161,10 @@ class Held:
     mandatory: bool
 
 
+# Delivery tag, what was delivered, and whether it is to be requeued, None for an ack.
+Settled = tuple[int, tuple[Queue, Entry, Consumer | None], bool | None]
+
+
 @dataclass(eq=False)
 class Channel:
     connection: Connection
@@ -119,9 +178,10 @@ class Channel:
     confirms: bool = False
     published: int = 0
     confirmed: int = 0
+    refused: set[int] = field(default_factory=set)  # publishes to be nacked
     tx: bool = False
     held: list[Held] = field(default_factory=list)
-    settled: list[tuple[int, tuple[Queue, Entry, Consumer | None], bool]] = field(default_factory=list)
+    settled: "list[Settled]" = field(default_factory=list)
     expected: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     cancels: list[str] = field(default_factory=list)
     returns: dict[bytes, int] = field(default_factory=dict)  # bodies to be returned -> before which confirm
@@ -139,6 +199,7 @@ class Model:
         self.bindings: list[tuple[str, bool, str, str, str]] = []  # source, whether to a queue, destination, key, wish
         self.connections: list[Connection] = []
         self.count = 0
+        self.now_ms = 0
 
     # -- topology --
 
@@ -190,15 +251,17 @@ class Model:
             raise Refused(405)
         return queue
 
-    def queue_declare(self, channel: Channel, name: str, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+    def queue_declare(
+        self, channel: Channel, name: str, durable: bool, exclusive: bool, auto_delete: bool, traits: Traits = PLAIN
+    ) -> None:
         if name in self.queues:
             queue = self.queue(channel, name)
-            if (queue.durable, queue.auto_delete) != (durable, auto_delete):
-                raise Refused(406)
             if exclusive != (queue.owner is not None):
                 raise Refused(405)
+            if queue.auto_delete != auto_delete or (queue.durable != durable and not exclusive):
+                raise Refused(406)
         else:
-            queue = Queue(name, durable, auto_delete, channel.connection if exclusive else None)
+            queue = Queue(name, durable, auto_delete, channel.connection if exclusive else None, traits)
             self.queues[name] = queue
         self.answer_declare(channel, queue)
 
@@ -226,7 +289,7 @@ class Model:
         for consumer in queue.consumers:
             if consumer.channel.consumers.pop(consumer.tag, None):
                 consumer.channel.cancels.append(consumer.tag)
-        queue.consumers, queue.ring = [], []
+        queue.consumers, queue.ring, queue.active = [], [], None
         self.unbind_all(lambda binding: binding[1:3] == (True, queue.name))
 
     def queue_purge(self, channel: Channel, name: str) -> None:
@@ -253,35 +316,75 @@ class Model:
             if before == (len(names), len(found)):
                 return list(found.values())
 
-    def publish(
-        self, channel: Channel, exchange: str, key: str, body: bytes, header: str, *, persistent: bool, mandatory: bool
-    ) -> None:
+    def publish(self, channel: Channel, entry: Entry, header: str, *, mandatory: bool) -> None:
+        exchange, key = entry.address
         if exchange not in self.exchanges:
             raise Refused(404)
-        held = Held(self.route(exchange, key, header), Entry(0, body, (exchange, key), persistent), mandatory)
+        held = Held(self.route(exchange, key, header), entry, mandatory)
         if channel.tx:
             channel.held.append(held)
         else:
             channel.published += 1
-            self.enqueue(channel, held)
+            if not self.enqueue(channel, held):
+                channel.refused.add(channel.published)
 
-    def enqueue(self, channel: Channel, held: Held) -> None:
+    def enqueue(self, channel: Channel, held: Held) -> bool:
+        """Whether all of its queues take it."""
         queues = [queue for queue in held.queues if not queue.deleted]
-        entry = held.entry
-        for queue in queues:
-            self.count += 1
-            queue.ready.append(Entry(self.count, entry.body, entry.address, entry.persistent))
         if held.mandatory and not queues:
-            channel.returns[entry.body] = channel.published
+            channel.returns[held.entry.body] = channel.published
+        taken = [self.put(queue, held.entry) for queue in queues]
+        return all(taken)
 
-    def consume(self, channel: Channel, name: str, tag: str, no_ack: bool, exclusive: bool) -> None:
+    def put(self, queue: Queue, entry: Entry) -> bool:
+        if queue.is_full():
+            self.bury(queue, entry, {"maxlen"})
+            return False
+        self.count += 1
+        times = [time for time in (entry.ttl, queue.traits.ttl) if time is not None]
+        expires_at = self.now_ms + min(times) if times else None
+        queue.put(replace(entry, number=self.count, expires_at=expires_at))
+        return True
+
+    # -- deaths --
+
+    def die(self) -> bool:
+        """A message that must not stay is gone; False when there is none, or consumers must have theirs first."""
+        for queue in self.queues.values():
+            limit = ENDLESS if queue.traits.limit is None or queue.traits.refuses else queue.traits.limit
+            is_over = len(queue.ready) > limit
+            is_expired = bool(queue.ready) and self.is_expired(queue.ready[0])
+            if not is_expired and is_over and not any(consumer.could_take() for consumer in queue.ring):
+                queue.next_consumer()  # all were asked
+            elif not is_expired:
+                continue
+            reasons = {"expired"} if is_expired else set()
+            self.bury(queue, queue.ready.pop(0), reasons | ({"maxlen"} if is_over else set()))
+            return True
+        return False
+
+    def is_expired(self, entry: Entry) -> bool:
+        return entry.expires_at is not None and entry.expires_at < self.now_ms
+
+    def bury(self, queue: Queue, entry: Entry, reasons: set[str]) -> None:
+        grave = self.queues.get(queue.traits.grave)
+        if grave is not None:
+            self.put(
+                grave,
+                replace(entry, address=("", grave.name), ttl=None, redelivered=False, death=(queue.name, reasons)),
+            )
+
+    def consume(self, channel: Channel, name: str, tag: str, no_ack: bool, exclusive: bool, priority: int) -> None:
         queue = self.queue(channel, name)
-        if queue.consumers and (exclusive or queue.consumers[0].exclusive):
+        if exclusive and (queue.consumers or queue.traits.single):
             raise Refused(403)
-        consumer = Consumer(tag, queue, channel, no_ack, exclusive, channel.prefetch)
+        if queue.consumers and queue.consumers[0].exclusive:
+            raise Refused(403)
+        consumer = Consumer(tag, queue, channel, no_ack, exclusive, channel.prefetch, priority)
         channel.consumers[tag] = consumer
         queue.consumers.append(consumer)
-        queue.ring.append(consumer)
+        queue.active = queue.active or consumer
+        consumer.wake()
         channel.answer("basic.consume-ok", consumer_tag=tag)
 
     def cancel(self, channel: Channel, tag: str) -> None:
@@ -295,6 +398,8 @@ class Model:
             return
         queue.consumers.remove(consumer)
         queue.ring = [other for other in queue.ring if other is not consumer]
+        if queue.active is consumer:
+            queue.choose_active()
         if queue.auto_delete and not queue.consumers:
             self.drop_queue(queue)
 
@@ -338,7 +443,9 @@ class Model:
         consumer = channel.consumers.get(tag)
         if consumer is None or not consumer.queue.ready or consumer.queue.ready[0].body != body:
             return False
-        return next((other for other in consumer.queue.ring if other.could_take()), None) is consumer
+        if self.is_expired(consumer.queue.ready[0]):
+            return False
+        return next((other for other in consumer.queue.turns() if other.could_take()), None) is consumer
 
     def delivered(self, channel: Channel, tag: str) -> tuple[int, Entry]:
         """The client saw a delivery to this consumer: which it should have been."""
@@ -361,13 +468,13 @@ class Model:
         if not (multiple and tag == 0) and tag not in channel.unacked:
             raise Refused(406)
         tags = [known for known in channel.unacked if known == tag or (multiple and (tag == 0 or known < tag))]
-        settled = [(known, channel.unacked.pop(known), bool(requeue)) for known in tags]
+        settled = [(known, channel.unacked.pop(known), requeue) for known in tags]
         if channel.tx:
             channel.settled += settled
         else:
             self.finish(settled)
 
-    def finish(self, settled: list[tuple[int, tuple[Queue, Entry, Consumer | None], bool]]) -> None:
+    def finish(self, settled: "list[Settled]") -> None:
         for _, (queue, entry, consumer), requeue in settled:
             if consumer:
                 channel = consumer.channel
@@ -378,6 +485,8 @@ class Model:
                     self.wake_all(channel)
             if requeue:
                 queue.put_back(entry)
+            elif requeue is False and not queue.deleted:
+                self.bury(queue, entry, {"rejected"})
 
     def wake_all(self, channel: Channel) -> None:
         channel.is_full = False
@@ -389,7 +498,7 @@ class Model:
         channel.answer("basic.recover-ok")
 
     def put_back_all(self, channel: Channel) -> None:
-        settled = [(tag, unacked, True) for tag, unacked in channel.unacked.items()]
+        settled: list[Settled] = [(tag, unacked, True) for tag, unacked in channel.unacked.items()]
         channel.unacked = {}
         self.finish(settled)
 
@@ -414,9 +523,10 @@ class Model:
             raise Refused(406)
         held, channel.held = channel.held, []
         settled, channel.settled = channel.settled, []
-        for publish in held:
-            self.enqueue(channel, publish)
+        taken = [self.enqueue(channel, publish) for publish in held]
         self.finish(settled)
+        if not all(taken):
+            raise Refused(406)
         channel.answer("tx.commit-ok")
 
     def tx_rollback(self, channel: Channel) -> None:
@@ -458,7 +568,7 @@ class Model:
         self.connections = []
         self.queues = {name: queue for name, queue in self.queues.items() if queue.durable and queue.owner is None}
         for queue in self.queues.values():
-            queue.consumers, queue.ring = [], []
+            queue.consumers, queue.ring, queue.active = [], [], None
             queue.ready = [entry for entry in queue.ready if entry.persistent]
             for entry in queue.ready:
                 if is_crash and not entry.redelivered:
