@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from amqpd.broker.records import SCHEMA_VERSION
+from amqpd.cli.sizes import size
 from amqpd.store import rebuild
 from amqpd.store.inspection import Figures, QueueFigures, inspect
 from amqpd.store.lmdb_store import DataDirectoryError
@@ -22,8 +23,6 @@ from amqpd.store.verification import Problem, Verdict
 
 EXIT_GOOD: Final = 0
 EXIT_CANNOT: Final = 1  # or problems were found
-
-_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def info(directory: Path, *, as_json: bool) -> int:
@@ -61,15 +60,6 @@ def compact(directory: Path) -> int:
         print(f"{data_file}: {size(sizes.before)} before, {size(sizes.after)} after")
         complaint.code = EXIT_GOOD
     return complaint.code
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them, with exponents of 1024."""
-    amount, unit = float(count), 0
-    while amount >= 1000 and unit < len(_UNITS) - 1:
-        amount /= 1024
-        unit += 1
-    return f"{count:,} bytes" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
 
 
 class _Complaint:

@@ -1,5 +1,6 @@
 """`amqpd ctl` and `amqpd definitions` with a running broker: what is printed, with which exit code."""
 
+import ast
 import getpass
 import io
 import json
@@ -125,6 +126,15 @@ def test_the_shell_completes_commands() -> None:
         [sys.executable, "-m", "amqpd"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["list_queues"]
+
+
+def test_a_command_loads_nothing_of_the_broker() -> None:
+    program = "import sys, amqpd.cli.commands; print([name for name in sys.modules if name.startswith('amqpd.')])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [name for name in ast.literal_eval(done.stdout) if name.split(".")[1] not in ("cli", "settings")] == [
+        "amqpd.management",
+        "amqpd.management.control_path",
+    ]
 
 
 # -- listings --

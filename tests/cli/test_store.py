@@ -13,7 +13,7 @@ import pytest
 
 import amqpd
 from amqpd.broker.ports import CLEAR, META, QUARANTINE, SEGMENTS, Op
-from amqpd.cli import commands, main, store
+from amqpd.cli import commands, main
 from amqpd.store.lmdb_store import LmdbStore
 from tests.store.data_files import acks, binding, exchange, queue, schema, segment, spoil, write
 
@@ -236,14 +236,3 @@ def test_progress_is_shown_on_a_terminal_only(data: Path, command: str, label: s
     assert done.returncode == 0
     assert label.encode() not in done.stdout
     assert re.search(rf"{label} \d\.\d MiB .*100%".encode(), shown, re.DOTALL)
-
-
-# -- words --
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 KiB"), (1024**2, "1.0 MiB"), (1500 * 1024**3, "1.5 TiB")],
-)
-def test_sizes(count: int, words: str) -> None:
-    assert store.size(count) == words

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from amqpd.cli.ctl.command import Ctl, command
-from amqpd.cli.store import size
+from amqpd.cli.sizes import size
 
 _LABELS: Final = {
     "amqpd_version": "amqpd",
