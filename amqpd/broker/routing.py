@@ -55,6 +55,8 @@ def route_keys(
 
 def needs_message(exchanges: Mapping[str, Exchange], source: Exchange) -> bool:
     """Whether any exchange that a message may come to from here decides by more than its key."""
+    if not (source.exchange_bindings or source.alternate is not None):
+        return source.uses_message or source.keeps_messages
     seen = {source.name: source}
     waiting = [source]
     for exchange in waiting:  # grows while it is walked

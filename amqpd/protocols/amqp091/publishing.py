@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from amqpd.broker import tables
 from amqpd.errors import AccessRefused, NotImplementedByBroker
 from amqpd.protocols.amqp091 import access, codec
 from amqpd.protocols.amqp091.constants import BASIC_PUBLISH
@@ -13,20 +14,25 @@ if TYPE_CHECKING:
     from amqpd.broker.exchanges.base import Exchange
     from amqpd.protocols.amqp091.channel import Channel
 
+# Bits of basic.publish.
+MANDATORY: Final = 1
+IMMEDIATE: Final = 2
+
 
 def find_route(channel: Channel, frame: bytes) -> Route | None:
     """The route of a whole method frame; None when the plain road must say what is wrong with it."""
     payload = frame[7:-1]
-    try:
-        method = codec.decode(codec.SCHEMAS[BASIC_PUBLISH], payload, 4)
-    except codec.MalformedMethod:
+    # As codec.decode reads it, in a fraction of its time: class, method, ticket, two names, bits.
+    key_at = 8 + payload[6] if len(payload) > 6 else 0
+    if not 0 < key_at < len(payload) or len(payload) != key_at + payload[key_at - 1] + 1:
         return None
-    exchange = channel.connection.vhost.exchanges.get(method["exchange"])
-    if exchange is None or exchange.internal or method["immediate"]:
+    name, key, bits = tables.text_of(payload[7 : key_at - 1]), tables.text_of(payload[key_at:-1]), payload[-1]
+    exchange = channel.connection.vhost.exchanges.get(name)
+    if exchange is None or exchange.internal or bits & IMMEDIATE:
         return None
-    if not access.may_publish(channel.connection, exchange, method["routing_key"]):
+    if not access.may_publish(channel.connection, exchange, key):
         return None
-    return _route(channel, method, exchange, payload)
+    return _route(channel, exchange, key, payload, mandatory=bits & MANDATORY != 0)
 
 
 def resolve(channel: Channel, payload: bytes) -> Route:
@@ -40,12 +46,11 @@ def resolve(channel: Channel, payload: bytes) -> Route:
     if exchange.internal:
         raise AccessRefused(f"cannot publish to internal exchange '{exchange.name}' in vhost '{vhost.name}'")
     access.check_key(channel.connection, exchange, method["routing_key"])
-    return _route(channel, method, exchange, payload)
+    return _route(channel, exchange, method["routing_key"], payload, mandatory=method["mandatory"])
 
 
-def _route(channel: Channel, method: codec.Method, exchange: Exchange, payload: bytes) -> Route:
+def _route(channel: Channel, exchange: Exchange, key: str, payload: bytes, *, mandatory: bool) -> Route:
     vhost = channel.connection.vhost
-    key: str = method["routing_key"]
     asker = vhost.askers.get(key) if exchange.name == "" else None
     by_message = vhost.needs_message(exchange)
     return Route(
@@ -54,7 +59,7 @@ def _route(channel: Channel, method: codec.Method, exchange: Exchange, payload: 
         key,
         payload[6:-1] + b"\xce",  # behind class, method and ticket; before the octet of bits
         [] if by_message else vhost.route(exchange, key, None),
-        mandatory=method["mandatory"],
+        mandatory=mandatory,
         by_message=by_message,
         asker=asker,
     )

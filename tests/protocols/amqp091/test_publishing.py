@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amqpd.errors import AccessRefused, NotFound, NotImplementedByBroker
-from amqpd.protocols.amqp091 import publishing
+from amqpd.protocols.amqp091 import codec, publishing
 from amqpd.protocols.amqp091.channel import Channel
+from amqpd.protocols.amqp091.routes import Route
 from tests.support.raw_peer import Typed, frame, method_payload
 from tests.support.wire import Server, method
 
@@ -22,6 +25,9 @@ def channel() -> Channel:
     peer.call(1, "exchange.bind", source="to.headers", destination="amq.headers", routing_key="k")
     peer.call(1, "exchange.declare", exchange="else", type="direct", arguments={"alternate-exchange": "amq.headers"})
     return peer.connection.channels[1]
+
+
+ONE = channel()
 
 
 def payload(**args: Any) -> bytes:
@@ -78,6 +84,28 @@ def test_refused(args: dict[str, Any], error: type[Exception], text: str) -> Non
 @pytest.mark.parametrize("wrong", [payload()[:-1], payload() + b"\x00", payload(exchange="x" * 255)[:20]])
 def test_what_is_no_method_has_no_route(wrong: bytes) -> None:
     assert publishing.find_route(channel(), frame(1, 1, wrong)) is None
+
+
+names = st.sampled_from(["", "amq.fanout", "inside", "missing", "q", "é", "\udcff", "x" * 255])
+
+
+@given(names, names, st.integers(0, 255), st.binary(max_size=3), st.integers(0, 300))
+def test_the_short_way_reads_as_the_codec_does(name: str, key: str, bits: int, extra: bytes, cut: int) -> None:
+    whole = payload(ticket=7, exchange=name, routing_key=key)[:-1] + bytes([bits]) + extra
+    data = whole[: len(whole) - cut] if cut < len(whole) else whole
+    try:
+        expected: Route | None = publishing.resolve(ONE, data)
+    except (codec.MalformedMethod, AccessRefused, NotFound, NotImplementedByBroker):
+        expected = None
+    made = publishing.find_route(ONE, frame(1, 1, data))
+    assert (made is None) == (expected is None)
+    if made is not None and expected is not None:
+        assert (made.exchange, made.routing_key, made.address) == (
+            expected.exchange,
+            expected.routing_key,
+            expected.address,
+        )
+        assert (made.mandatory, made.queues) == (expected.mandatory, expected.queues)
 
 
 def test_alternate_exchanges_count() -> None:
