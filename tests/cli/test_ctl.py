@@ -148,6 +148,7 @@ def test_a_listing_for_scripts_is_that_of_rabbitmqctl(ctl: Ctl, vhost: str, peer
         ctl("list_queues", "--vhost", vhost, "--quiet", "durable", "name")
         == "durable\tname\ntrue\torders\nfalse\tmail\n"
     )
+    assert ctl("list_queues", "-p", vhost, "--no-table-headers") == "orders\t0\nmail\t0\n"
     assert ctl("list_queues", "-p", vhost, "-s", "name", "arguments") == 'orders\t{}\nmail\t{"x-max-length":5}\n'
 
 

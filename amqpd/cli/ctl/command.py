@@ -56,10 +56,12 @@ _SOCKET = Annotated[
 _FORMAT = Annotated[str, typer.Option("--format", "--formatter", metavar="table|json|csv", help="How to show it.")]
 _QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but results.", show_default=False)]
 _SILENT = Annotated[bool, typer.Option("-s", "--silent", help="As --quiet, and no headers.", show_default=False)]
+_NO_HEADERS = Annotated[bool, typer.Option("--no-table-headers", help="No headers.", show_default=False)]
 _COMMON: Final = {
     "form": (_FORMAT, "table"),
     "quiet": (_QUIET, False),
     "silent": (_SILENT, False),
+    "no_headers": (_NO_HEADERS, False),
     "data_dir": (_DATA_DIR, None),
     "socket": (_SOCKET, None),
 }
@@ -68,11 +70,13 @@ _COMMON: Final = {
 class Ctl:
     """One command on its way: asks the broker, and shows what it answers as the options say."""
 
-    def __init__(self, *, form: str, quiet: bool, silent: bool, data_dir: Path | None, socket: Path | None) -> None:
+    def __init__(
+        self, *, form: str, quiet: bool, silent: bool, no_headers: bool, data_dir: Path | None, socket: Path | None
+    ) -> None:
         if form not in output.FORMATS:
             raise Failed(f"--format {form}: there are {', '.join(output.FORMATS)}", EXIT_USAGE)
         self.form = form
-        self.headers = not silent
+        self.headers = not (silent or no_headers)
         self.is_quiet = quiet or silent
         self.broker = Broker(_socket_path(data_dir, socket))
 

@@ -1,6 +1,7 @@
 import pytest
 
-from amqpd.management.requests import Refused
+from amqpd.management.requests import Listing, Refused, Request
+from amqpd.management.verbs.connections import CHANNEL_COLUMNS, CONNECTION_COLUMNS, CONSUMER_COLUMNS, VERBS
 from tests.management.operators import Operator
 
 
@@ -50,6 +51,21 @@ def test_channels(operator: Operator) -> None:
     operator.world.complete()
     names = ["messages_unconfirmed", "messages_unacknowledged", "connection", "vhost", "global_prefetch_count"]
     assert operator.rows("list_channels", *names)[0] == [0, 1, name, "/", 0]
+
+
+def test_what_ends_while_it_is_listed_is_listed_as_it_was(operator: Operator) -> None:
+    operator.world.queue()
+    peer = operator.peer(1)
+    peer.call(1, "basic.consume", queue="q")
+    columns = {"connections": CONNECTION_COLUMNS, "channels": CHANNEL_COLUMNS, "consumers": CONSUMER_COLUMNS}
+    listings = [
+        VERBS[f"list_{noun}"](operator.node, Request({"vhost": "/", "columns": list(names)}))
+        for noun, names in columns.items()
+    ]
+    peer.hang_up()
+    for listing in listings:
+        assert isinstance(listing, Listing)
+        assert len(list(listing.rows)) == 1
 
 
 def test_consumers(operator: Operator) -> None:

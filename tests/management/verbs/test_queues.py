@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from amqpd.broker.fields import Field, longstr
-from amqpd.management.requests import Misused, Refused
+from amqpd.management.requests import Misused, Refused, Request
+from amqpd.management.verbs.queues import COLUMNS, list_queues
 from tests.management.operators import Operator
 
 
@@ -53,6 +54,19 @@ def test_columns_of_policies(operator: Operator) -> None:
     operator.ask("set_operator_policy", vhost="/", name="o", pattern="q", definition='{"max-length": 5}')
     names = ["policy", "operator_policy", "effective_policy_definition"]
     assert operator.rows("list_queues", *names, vhost="/") == [["p", "o", {"max-length": 5, "expires": 70000}]]
+
+
+def test_what_ends_while_it_is_listed_is_listed_as_it_was(operator: Operator) -> None:
+    peer = operator.peer(1)
+    for name in ("a", "b"):
+        operator.world.queue(name)
+        peer.publish(1, "", name, b"1")
+    peer.turn()
+    listing = list_queues(operator.node, Request({"vhost": "/", "columns": list(COLUMNS)}))
+    next(listing.rows)
+    operator.ask("delete_queue", vhost="/", name="b")
+    [row] = listing.rows
+    assert dict(zip(listing.columns, row, strict=True))["name"] == "b"
 
 
 def test_a_column_that_is_not_there(operator: Operator) -> None:
