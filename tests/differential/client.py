@@ -44,8 +44,8 @@ REPLY_ADDRESS: Final = re.compile(rb"amq\.rabbitmq\.reply-to\.[\w+/=.@-]+")
 FLOW_OK: Final = method_payload("channel.flow-ok", active=True)
 # Methods of which no queue and no other channel hears anything.
 QUIET: Final = frozenset(
-    {"exchange.declare", "exchange.bind", "exchange.unbind", "queue.bind", "queue.unbind", "confirm.select"}
-    | {"tx.select", "basic.qos", "exchange.delete"}
+    {"exchange.declare", "exchange.bind", "exchange.unbind", "exchange.delete", "queue.bind", "queue.unbind"}
+    | {"queue.declare", "basic.qos", "confirm.select", "tx.select"}
 )
 THE_END: Final = Operation("clean up", 0, 0)
 
@@ -90,7 +90,6 @@ class Client:
         self.counts: dict[str, str] = {}  # what they answered last
         self.addresses: list[str] = []  # for replies, that requests came with
         self.policies: set[tuple[str, str]] = set()
-        self.asked: list[str] = []  # those that have not answered yet
         # RabbitMQ counts a get that is not settled as a consumer of a quorum queue: not compared.
         self.has_quorum_queue = any(mentions(each.args, "quorum") for each in sequence)
         self.binding_is_heard = any(mentions(each.args, "x-recent-history") for each in sequence)
@@ -106,7 +105,7 @@ class Client:
             connection.open(operation.channel)
         verb(self, connection, operation)
         self._read_all()
-        if operation.verb not in QUIET or self.binding_is_heard:
+        if operation.verb not in QUIET or self.binding_is_heard or self.expires:
             self._settle()
 
     def _send_method(self, connection: Connection, operation: Operation) -> None:
@@ -205,7 +204,7 @@ class Client:
     def _read_all(self) -> None:
         """Until every barrier is answered."""
         for connection in self.connections:
-            while connection.barriers and not connection.is_lost:
+            while (connection.barriers or connection.asked is not None) and not connection.is_lost:
                 self._read(connection)
             if connection.is_lost:
                 self._lose(connection)
@@ -323,8 +322,8 @@ class Client:
         same = 0
         while same < self.rounds:
             time.sleep(self.pause_s)
-            before, now = now, self._probe()
-            heard = self._listen()
+            before, heard = now, self._look()
+            now = self.probed
             same = 0 if heard or now != before else same + 1
             if self._is_something_due() and time.monotonic() < give_up_at:
                 same = 0
@@ -347,10 +346,12 @@ class Client:
     def _has_lost_its_queue(self, channel: Channel) -> bool:
         return any(self.probed.get(queue, self.counts.get(queue)) == "gone" for queue, _ in channel.consumers.values())
 
-    def _listen(self) -> bool:
-        """A barrier on every channel; whether anything was heard before its answer."""
+    def _look(self) -> bool:
+        """A barrier on every channel, and a passive declaration of every queue; whether anything else was heard."""
         before = self._heard_count()
+        self.probed = {}
         for connection in self.connections:
+            self._probe(connection, [name for name, owner in self.queues.items() if owner == connection.number])
             for number in connection.channels:
                 connection.bar(number)
         self._read_all()
@@ -360,36 +361,21 @@ class Client:
         step = self.transcript[-1]
         return sum(map(len, step.heard.values())) + sum(map(len, step.confirmed.values()))
 
-    def _probe(self) -> dict[str, str]:
-        """How many messages and consumers each queue has, asked for by passive declaration."""
-        self.probed = {}
-        for connection in self.connections:
-            mine = [name for name, owner in self.queues.items() if owner == connection.number]
-            while mine:
-                mine = self._probe_on(connection, mine)
-        return self.probed
-
-    def _probe_on(self, connection: Connection, names: list[str]) -> list[str]:
-        """Those that were not answered, because the channel was closed at one before them."""
-        asks = [method_payload("queue.declare", queue=name, passive=True) for name in names]
-        connection.send(PROBE, *asks)
-        self.asked = names.copy()
-        connection.probing = True
-        while connection.probing and not connection.is_lost:
-            self._read(connection)
-        if connection.is_lost:
-            self._lose(connection)
-        return self.asked
+    def _probe(self, connection: Connection, names: list[str]) -> None:
+        connection.asked = names or None
+        connection.send(PROBE, *(method_payload("queue.declare", queue=name, passive=True) for name in names))
 
     def _take_probe(self, connection: Connection, method: Method) -> None:
+        """How many messages and consumers a queue has; or why not, and those behind it are asked again."""
+        assert connection.asked is not None, method
         if method.name == "channel.open-ok":
-            connection.probing = False
+            self._probe(connection, connection.asked)
             return
-        name = self.asked.pop(0)
+        name = connection.asked.pop(0)
         if method.name == "queue.declare-ok":
             consumers = "" if self.has_quorum_queue else f" consumers={method['consumer_count']}"
             self.probed[name] = f"ready={method['message_count']}{consumers}"
-            connection.probing = bool(self.asked)
+            connection.asked = connection.asked or None
             return
         assert method.name == "channel.close", method
         self.probed[name] = str(method["reply_code"])
@@ -428,7 +414,7 @@ class Client:
         self._read_all()
 
     def _delete_queues(self) -> None:
-        self._probe()  # what is gone is not asked for again
+        self._look()  # what is gone is not asked for again
         for connection in self.connections:
             mine = [name for name, owner in self.queues.items() if owner == connection.number]
             connection.open(1)

@@ -18,7 +18,7 @@ class Connection:
         self.address = (host, port)
         self.channels: dict[int, Channel] = {}
         self.barriers: dict[int, int] = {}  # channel -> answers that are due
-        self.probing = False
+        self.asked: list[str] | None = None  # queues that were asked for and have not answered; None: no answer is due
         self.is_lost = False
         self.peer = self._connect()
 
@@ -54,5 +54,5 @@ class Connection:
         self.peer.abort()
         self.channels.clear()
         self.barriers.clear()
-        self.is_lost = self.probing = False
+        self.is_lost, self.asked = False, None
         self.peer = self._connect()
