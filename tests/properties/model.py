@@ -333,12 +333,13 @@ class Model:
         queues = [queue for queue in held.queues if not queue.deleted]
         if held.mandatory and not queues:
             channel.returns[held.entry.body] = channel.published
-        taken = [self.put(queue, held.entry) for queue in queues]
-        return all(taken)
+        refused = [queue for queue in queues if not self.put(queue, held.entry)]
+        for queue in refused:
+            self.bury(queue, held.entry, {"maxlen"})
+        return not refused
 
     def put(self, queue: Queue, entry: Entry) -> bool:
         if queue.is_full():
-            self.bury(queue, entry, {"maxlen"})
             return False
         self.count += 1
         times = [time for time in (entry.ttl, queue.traits.ttl) if time is not None]
@@ -509,7 +510,7 @@ class Model:
             raise Refused(406)
         if not channel.confirms:
             channel.confirms = True
-            channel.published = 0
+            channel.published, channel.refused = 0, set()
         channel.answer("confirm.select-ok")
 
     def tx_select(self, channel: Channel) -> None:
