@@ -1,10 +1,13 @@
+from typing import Any
+
 import pytest
 
 from amqpd.broker import records
+from amqpd.broker.bindings import Binding
 from amqpd.broker.broker import Broker
 from amqpd.broker.passwords import hash_like_rabbitmq
 from amqpd.broker.permissions import Permission, TopicPermission
-from amqpd.broker.ports import ENTITIES, QUEUES, STATES
+from amqpd.broker.ports import BINDINGS, ENTITIES, EXCHANGES, QUEUES, STATES
 from amqpd.broker.queues.segments import queue_key
 from amqpd.broker.records import unseal
 from amqpd.broker.users import NoSuchUser, User
@@ -75,6 +78,29 @@ def test_connections_end_with_their_virtual_host() -> None:
     assert (said.name, said.args["reply_code"]) == ("connection.close", 320)
     assert said.args["reply_text"] == "CONNECTION_FORCED - vhost 'v' is deleted"
     assert peers[1].output() == []
+
+
+def test_a_virtual_host_goes_with_all_that_is_in_it() -> None:
+    """Also with exchanges that go with one another."""
+    world = World()
+    world.broker.add_vhost("v")
+    vhost = world.broker.vhosts["v"]
+    flags: dict[str, Any] = {"durable": True, "arguments": {}}
+    queue = vhost.declare_queue("q", world.owner, exclusive=False, auto_delete=False, **flags)
+    for name, auto_delete in (("b", False), ("a", True), ("c", True)):
+        vhost.declare_exchange(name, "fanout", auto_delete=auto_delete, internal=False, **flags)
+    for binding in (Binding("a", "b", False, ""), Binding("c", "q", True, ""), Binding("b", "a", False, "")):
+        vhost.bind(binding)
+    world.turn()
+    before = len(world.rows(ENTITIES))
+    world.broker.delete_vhost("v")
+    world.turn()
+    assert queue.deleted
+    assert (vhost.queues, vhost.exchanges, len(vhost.bindings)) == ({}, {}, 0)
+    assert [world.rows(table) for table in (QUEUES, EXCHANGES, BINDINGS)] == [{}] * 3
+    assert len(world.rows(ENTITIES)) == before - 1
+    with pytest.raises(KeyError):
+        world.broker.delete_vhost("v")
 
 
 def test_forgotten_routes_are_those_of_all() -> None:

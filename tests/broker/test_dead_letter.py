@@ -296,3 +296,41 @@ def test_a_full_grave_drops_or_refuses(world: World) -> None:
     world.send("q", b"1", b"2")
     world.pass_ms(20)
     assert (world.received("a"), world.received("b")) == ([b"2"], [b"1"])
+
+
+def test_a_key_that_is_too_long_for_the_wire_is_no_trouble(world: World) -> None:
+    """x-dead-letter-routing-key is a long string."""
+    world.queue("grave")
+    world.vhost.bind(Binding("dlx", "grave", True, ""))
+    queue = world.queue(
+        arguments=arguments(dead_letter_exchange="dlx", dead_letter_routing_key="k" * 300, message_ttl=10)
+    )
+    world.send("q", b"1")
+    world.pass_ms(20)
+    assert queue.ready_count == 0
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_a_chain_of_queues_that_refuse_is_walked_not_climbed(world: World, is_refused: bool) -> None:
+    """Each buries in the next one, and all are full: the stack does not grow with them."""
+    overflow = "reject-publish-dlx" if is_refused else "reject-publish"
+    names = [f"q{number}" for number in range(300)]
+    for name, other in zip(names, [*names[1:], "end"], strict=True):
+        words = {"dead_letter_exchange": "", "dead_letter_routing_key": other, "overflow": overflow}
+        world.queue(name, arguments=arguments(max_length=0 if is_refused else 1, message_ttl=10, **words))
+    world.queue("end")
+    if is_refused:
+        world.send("q0", b"x")
+        assert world.received("end") == [b"x"]
+        return
+    peer = world.server.peer(1)
+    peer.call(1, "basic.qos", prefetch_count=1)
+    for name in names:
+        peer.send(1, "basic.consume", queue=name)
+        world.send(name, b"1")
+    world.turn()
+    for name in names:
+        world.send(name, b"2")
+    peer.send(1, "basic.ack", delivery_tag=0, multiple=True)  # they may have credit: each is asked once more
+    world.pass_ms(20)
+    assert world.find("q0").ready_count == 0

@@ -438,6 +438,7 @@ def test_queues_are_of_the_default_type_where_they_can_be(world: World, vhost: V
         declare_queue(world, "e", durable=True, arguments=arguments(queue_type="classic")),
     ]
     assert [queue.settings.queue_type for queue in queues] == ["quorum", *["classic"] * 4]
+    assert declare_queue(world, "a", durable=True) is queues[0], "as it was asked for"
 
 
 # --- policies ---

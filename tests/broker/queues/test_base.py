@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from amqpd import limits
 from amqpd.broker import contents
 from amqpd.broker.arguments import QueueSettings
 from amqpd.broker.bindings import Binding
@@ -225,22 +224,21 @@ def test_who_was_there_in_time_gets_what_expires_while_its_mark_is_written(world
         channel = peer.connection.channels[1]
         channel.channel_prefetch = channel.outstanding = 1
     peer.call(1, "basic.consume", queue="q", consumer_tag="c")
-    world.pass_ms(limits.MARK_GRACE_MS - 1)
+    world.pass_ms(5000)
     world.complete()
     assert bodies(peer) == [b"a"] * is_waiting
     assert queue.ready_count == 0
 
 
-def test_there_is_an_end_to_waiting_for_the_mark(world: World) -> None:
-    """Where the disk takes longer than that, the message has expired."""
-    queue = world.queue(arguments=arguments(message_ttl=10))
-    world.send("q", b"a")
+def test_waiting_for_the_mark_is_nobodys_turn(world: World) -> None:
+    """Who is first in turn is so when it is written, too."""
+    world.queue(arguments=arguments(message_ttl=1000))
+    world.send("q", b"a", b"b")
     world.turn()
     world.store.is_delaying = True
-    peer = consuming(world)
-    world.pass_ms(limits.MARK_GRACE_MS + 11)
+    peers = [consuming(world) for _ in range(2)]
     world.complete()
-    assert (bodies(peer), queue.ready_count) == ([], 0)
+    assert [bodies(peer) for peer in peers] == [[b"a"], [b"b"]]
 
 
 def test_what_is_on_disk_expires_too(world: World) -> None:
@@ -630,6 +628,16 @@ def test_a_queue_with_a_consumer_stays(world: World) -> None:
     assert "q" not in world.vhost.queues
 
 
+def test_a_queue_that_is_deleted_leaves_no_deadline(world: World) -> None:
+    for _ in range(3):
+        queue = world.queue(arguments=arguments(expires=100_000, message_ttl=50_000))
+        world.send("q", b"1")
+        world.turn()
+        world.vhost.remove_queue(queue)
+        world.turn()
+    assert world.broker.turn.timers.live == 0
+
+
 def test_a_policy_may_end_it_or_begin_it(world: World) -> None:
     queue = world.queue(arguments=arguments(expires=100))
     queue.apply(QueueSettings())
@@ -651,6 +659,19 @@ def test_a_restart_begins_its_time_anew(world: World) -> None:
 
 
 # --- answers that count ---
+
+
+@pytest.mark.parametrize("limit", [{"max_length": 1}, {"message_ttl": 0}])
+def test_who_asks_in_the_same_breath_is_told_of_what_is_left(world: World, limit: dict[str, int]) -> None:
+    world.queue(arguments=arguments(**limit))
+    left = int("max_length" in limit)
+    peer = world.server.peer(1)
+    for ask in ("queue.declare", "queue.purge", "queue.delete"):
+        asked = wire.method(1, ask, queue="q", **({"passive": True} if ask == "queue.declare" else {}))
+        peer.feed(b"".join(wire.publish(1, "", "q", b"x") for _ in range(3)) + asked)
+        peer.turn()
+        (said,) = peer.output()
+        assert (said.name, said.args["message_count"]) == (f"{ask}-ok", left)
 
 
 def test_who_gets_in_the_same_breath_gets_what_is_left(world: World) -> None:

@@ -3,6 +3,8 @@
 What its parts are: ``test_classic.py``. Any steps against a plain list: at the end.
 """
 
+import logging
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from amqpd.broker.queues.segments import read_segment_key
 from amqpd.protocols.amqp091.hot_codec import body_of
 from tests.broker.world import World, arguments
 from tests.support.small_segments import needs_interpreter, small_segments
+from tests.support.wire import take_head
 
 ON_DISK = (SEGMENTS, ACKS, STATES, SCRATCH, QUARANTINE)
 WINDOW = 10 * (limits.MESSAGE_OVERHEAD_BYTES + 32)
@@ -327,6 +330,20 @@ def test_after_a_restart_what_expires_does_so_without_a_consumer(world: World) -
     assert again.rows(SEGMENTS) == {}
 
 
+def test_a_limit_in_bytes_holds_after_a_restart(world: World) -> None:
+    world.priorities(max_length_bytes=4000)
+    batch(world, *[b"%d" % (number % 3) + b"x" * 999 for number in range(4)])
+    world.turn()
+    again = world.crash()
+    twin = again.find_priorities()
+    assert abs(int(twin.ready_bytes) - 4000) < 500, "an estimate"
+    batch(again, b"2" + b"y" * 999)
+    again.turn()
+    assert twin.ready_count <= 4
+    assert len(again.received()) <= 4
+    assert twin.ready_bytes == 0
+
+
 # --- beyond the window ---
 
 
@@ -412,6 +429,35 @@ def spoil(world: World, part: int, first: int) -> None:
             world.disk.tables[SEGMENTS][key] = b"junk"
             return
     raise AssertionError("no such segment")
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_what_is_damaged_is_lost_and_nothing_else(
+    world: World, queue: PriorityQueue, first: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    send(world, b"2a", b"2b", b"2c", b"1a", b"1b")
+    spoil(world, queue.parts[2].queue_id, first)
+    with caplog.at_level(logging.ERROR):
+        again = world.crash()
+        twin = again.find_priorities()
+        expected = [body for body in (b"2a", b"2b", b"2c", b"1a", b"1b") if body != (b"2a", b"2b", b"2c")[first - 1]]
+        assert again.received() == expected
+    assert "1 messages are lost to this queue" in caplog.text
+    assert (twin.ready_count, twin.unacked_count, twin.head()) == (0, 0, None)
+    assert len(again.rows(QUARANTINE)) == 1
+    assert again.crash().find_priorities().ready_count == 0
+
+
+def test_a_part_that_is_lost_as_a_whole_makes_way(world: World, queue: PriorityQueue) -> None:
+    send(world, b"2a", b"2b", b"1a")
+    for first in (1, 2):
+        spoil(world, queue.parts[2].queue_id, first)
+    again = world.crash()
+    message = take_head(again.server, again.find_priorities())
+    assert message is not None
+    assert body_of(message.content) == b"1a"
+    again.turn()
+    assert again.find_priorities().ready_count == 0
 
 
 # --- any steps ---
