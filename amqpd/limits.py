@@ -42,7 +42,6 @@ BATCH_STOP_BYTES: Final = 16_777_216  # above: no publisher is read
 DELIVERED_AHEAD: Final = 65_536  # positions marked as "may have been delivered" in advance of the deliveries
 COUNT_BYTES: Final = 16_777_216  # of segments that are read to count the bodies in them; of more, they are guessed
 RECORD_ESTIMATE_BYTES: Final = 80  # of a message on disk that are not its body, where bodies must be guessed
-MARK_GRACE_MS: Final = 1000  # a message that has a consumer does not expire so long while its mark is written
 QUEUE_WINDOW_BYTES: Final = 8_388_608  # ready messages a queue keeps in memory before it pages the rest out
 MESSAGE_OVERHEAD_BYTES: Final = 256  # what a message costs in memory beside its content
 

@@ -25,7 +25,7 @@ class Publication:
     ``exchange`` and ``routing_key``: where it was published, as consumers are told. ``kept``: an exchange took it
     instead of routing it on. ``ticket``: what its confirm has to wait for, beside its queues. ``passed``: exchanges
     that have not seen it before. ``refused``: by a queue that was full. ``is_dead``: the broker publishes it once more,
-    out of a queue where it died. ``moved``: out of a place on disk.
+    out of a queue where it died. ``is_routed``: where it goes is known already. ``moved``: out of a place on disk.
     """
 
     def __init__(self, exchange: str, routing_key: str, content: bytes, channel: int, *, persistent: bool) -> None:
@@ -36,6 +36,7 @@ class Publication:
         self.persistent = persistent
         self.kept = False
         self.refused = False
+        self.is_routed = False
         self.moved = False
         self.is_dead = False
         self.ticket = 0

@@ -8,7 +8,7 @@ Rules: AMQP 0-9-1 section 3.1.3.1 (default exchange); RabbitMQ: Exchange to Exch
 Sender-selected Distribution (CC and BCC).
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from amqpd.broker.exchanges.base import Exchange
 from amqpd.broker.publication import Publication
@@ -54,19 +54,25 @@ def route_keys(
 
 
 def needs_message(exchanges: Mapping[str, Exchange], source: Exchange) -> bool:
-    """Whether any exchange that a message may come to from here decides by more than its key."""
-    if not (source.exchange_bindings or source.alternate is not None):
-        return source.uses_message or source.keeps_messages
+    """Whether any exchange that a message may come to from here decides by more than its key, or keeps messages."""
+    return any(exchange.uses_message or exchange.keeps_messages for exchange in _reachable(exchanges, source))
+
+
+def keeps_messages(exchanges: Mapping[str, Exchange], source: Exchange) -> bool:
+    """Whether any of them keeps messages: asking where one goes changes something."""
+    return any(exchange.keeps_messages for exchange in _reachable(exchanges, source))
+
+
+def _reachable(exchanges: Mapping[str, Exchange], source: Exchange) -> Iterator[Exchange]:
+    """The exchanges that a message may come to from ``source``, itself first."""
     seen = {source.name: source}
     waiting = [source]
     for exchange in waiting:  # grows while it is walked
-        if exchange.uses_message or exchange.keeps_messages:
-            return True
+        yield exchange
         successors = [binding.destination for binding in exchange.exchange_bindings]
         if exchange.alternate is not None:
             successors.append(exchange.alternate)
         _visit(successors, exchanges, seen, waiting)
-    return False
 
 
 def _visit(

@@ -26,7 +26,7 @@ from amqpd.broker.publication import Publication
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.priority import PriorityQueue
-from amqpd.broker.routing import needs_message, route_keys
+from amqpd.broker.routing import keeps_messages, needs_message, route_keys
 from amqpd.broker.tables import bytes_of
 from amqpd.broker.turn import Turn
 from amqpd.errors import (
@@ -399,6 +399,10 @@ class VirtualHost(Home):
         """Whether ``route`` needs the message itself, and so may not be remembered by key."""
         return needs_message(self.exchanges, exchange)
 
+    def keeps_messages(self, exchange: Exchange) -> bool:
+        """Whether asking for a message's route has an effect, and so may not be done before it is meant."""
+        return keeps_messages(self.exchanges, exchange)
+
     # -- what the broker itself publishes --
 
     def publish(self, message: Publication, exchange: Exchange) -> int:
@@ -409,14 +413,16 @@ class VirtualHost(Home):
         """Put a message into each of these queues that takes it; the ticket that holds it, 0 when it needs no disk."""
         ticket = message.ticket
         is_taken = message.kept
+        refused: list[Message] = []
         priority = int(message.find("priority") or 0)
         for queue in queues:
+            if queue.deleted:
+                continue
             stored = queue.on_disk and (message.persistent or queue.stores_all)
             channel = message.channel | MOVED if message.moved and stored else message.channel & ~MOVED
             entry = Message(message.content, message.address, channel, queue, stored)
             if queue.refuses(message.content):
-                message.refused = True
-                queue.refuse(entry)
+                refused.append(entry)
                 continue
             is_taken = True
             entry.priority = priority
@@ -424,6 +430,9 @@ class VirtualHost(Home):
             queue.enqueue(entry)
             if stored:
                 ticket = self.journal.ticket
+        for entry in refused:
+            message.refused = True
+            entry.queue.refuse(entry)
         if is_taken and not message.refused:
             message.on_enqueued()
         return ticket
@@ -433,9 +442,12 @@ class VirtualHost(Home):
         self.dead.append((queue, message, reason))
         if len(self.dead) > 1:
             return
-        while self.dead:
-            self._bury(*self.dead[0])
-            self.dead.popleft()
+        try:
+            while self.dead:
+                self._bury(*self.dead[0])
+                self.dead.popleft()
+        finally:
+            self.dead.clear()
 
     def _bury(self, queue: Queue, message: Message, reason: str) -> None:
         name, key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key

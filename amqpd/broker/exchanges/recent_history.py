@@ -80,7 +80,7 @@ class RecentHistoryExchange(FanoutExchange):
     def on_bound(self, binding: Binding) -> None:
         """What is remembered goes to the new one, the oldest first."""
         assert self._vhost is not None
-        for message in self._history:
+        for message in list(self._history):  # what it sends itself is remembered once more
             if binding.to_queue:
                 self._vhost.enqueue(message, [self._vhost.queues[binding.destination]])
             else:

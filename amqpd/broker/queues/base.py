@@ -77,6 +77,7 @@ class Queue(Fetcher):
         self.unacked_count = 0
         self.ready_bytes: i64 = 0  # of the bodies of ready messages; counted only where max_bytes asks for it
         self.is_held = False  # the head waits for its mark before it may be delivered
+        self.spared: Message | None = None  # the head, if it does not expire while it waits for its mark
         # What settings ask for; -1 where they do not.
         self.settings = settings
         self.ttl_ms: i64 = -1
@@ -174,8 +175,7 @@ class Queue(Fetcher):
         """Whether the queue is full for this message, and refuses new ones then (x-overflow)."""
         if not self.rejects or self._has_room(content):
             return False
-        if self.consumers.active_count:  # what they can take goes first
-            self.pump(limits.TURN_DELIVERIES)
+        self.catch_up()  # what consumers can take goes first, and what has expired
         return not self._has_room(content)
 
     def _has_room(self, content: bytes) -> bool:
@@ -209,7 +209,7 @@ class Queue(Fetcher):
             message = self.head()
             if message is None:
                 break
-            if message.expires_at and message.expires_at < self.turn.now_us:
+            if message.expires_at and message.expires_at < self.turn.now_us and message is not self.spared:
                 left -= self._die(message, EXPIRED)
                 continue
             if not self.may_deliver(message):
@@ -223,18 +223,15 @@ class Queue(Fetcher):
             if consumer.no_ack:
                 self.settle(message)
             left -= 1
-        if self.is_held:
-            self._spare_head()
-        elif self.is_expiring or self.is_bounded:
+        self.spared = self._spare_head() if self.is_held and self.is_expiring else None
+        if not self.is_held and (self.is_expiring or self.is_bounded):
             left = self._drop(left)
         self.read_ahead()
         return left <= 0
 
-    def _spare_head(self) -> None:
-        """A consumer was there in time for the head, only its mark is not durable yet: it does not expire meanwhile."""
-        message = self.head()
-        if message is not None and message.expires_at and self.consumers.peek() is not None:
-            message.expires_at = max(int(message.expires_at), self.turn.now_us + limits.MARK_GRACE_MS * 1000)
+    def _spare_head(self) -> Message | None:
+        """The head, if a consumer was there for it in time and only its mark is not durable yet."""
+        return None if self.consumers.peek() is None else self.head()
 
     def _drop(self, budget: int) -> int:
         """Drop from the head what has expired and what is too much, ``budget`` at most; what is left of that."""
@@ -289,7 +286,7 @@ class Queue(Fetcher):
         return self.ticket_of_head()
 
     def _has_expired(self, message: Message) -> bool:
-        return message.expires_at != 0 and message.expires_at <= self.turn.now_us
+        return message.expires_at != 0 and message.expires_at <= self.turn.now_us and message is not self.spared
 
     def get(self) -> Message | None:
         """Take the head out as one unacked message; None when there is no ready one. Ask ``hold_ticket`` before."""

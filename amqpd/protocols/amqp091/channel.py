@@ -109,7 +109,11 @@ class Channel(Outlet):
         if message is None and route.asker is None and self.tx is None:
             self._enqueue(route.queues, content, route.address, route.mandatory, facts, ttl_ms)
             return
-        held = HeldPublish(route.queues, message, route.asker, content, route.address, route.mandatory, facts, ttl_ms)
+        queues = route.queues
+        if self.tx is not None and message is not None and not self.connection.vhost.keeps_messages(route.exchange):
+            queues = self.connection.vhost.route(route.exchange, route.routing_key, message)
+            message.is_routed = True
+        held = HeldPublish(queues, message, route.asker, content, route.address, route.mandatory, facts, ttl_ms)
         if self.tx is not None:
             self.tx.publishes.append(held)
         else:
@@ -122,7 +126,7 @@ class Channel(Outlet):
         ticket = 0
         number = self.number
         is_routed = False
-        is_refused = False
+        refused: list[Message] = []
         persistent = facts & DELIVERY_MODE_MASK == 2
         for queue in queues:
             if queue.deleted:
@@ -131,8 +135,7 @@ class Channel(Outlet):
             stored = queue.on_disk and (persistent or queue.stores_all)
             message = Message(content, address, number, queue, stored)
             if queue.rejects and queue.refuses(content):
-                queue.refuse(message)
-                is_refused = self.has_refused = True
+                refused.append(message)
                 continue
             if facts > 2:
                 message.priority = int((facts >> PRIORITY_SHIFT) & 0xFF)
@@ -141,10 +144,13 @@ class Channel(Outlet):
             if stored:
                 ticket = turn.journal.ticket
             queue.enqueue(message)
+        for message in refused:
+            self.has_refused = True
+            message.queue.refuse(message)
         if not is_routed and mandatory:
             self._return(content, address)
         if self.confirms is not None:
-            self._confirm(ticket, is_refused)
+            self._confirm(ticket, len(refused) > 0)
 
     def _return(self, content: bytes, address: bytes) -> None:
         self.outbox.write(hot_codec.no_route(self.number, address))
@@ -174,7 +180,9 @@ class Channel(Outlet):
                 asker = vhost.askers.get(key)
                 if asker is not None:
                     asker.answer(held.address, message.shown(), self.number)
-        queues = [] if exchange is None else vhost.route(exchange, message.routing_key, message)
+        queues = held.queues
+        if not message.is_routed:
+            queues = [] if exchange is None else vhost.route(exchange, message.routing_key, message)
         if not queues and not message.kept and held.mandatory:
             self._return(message.shown(), held.address)
         self._confirm(vhost.enqueue(message, queues), message.refused)
