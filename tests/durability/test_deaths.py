@@ -130,6 +130,18 @@ def test_expired_while_the_broker_was_away(home: Home, peer: RawPeer, whose: str
     assert list(take_all(peer, "kept")) == kept
 
 
+def test_waiting_for_the_disk_lengthens_no_life(peer: RawPeer) -> None:
+    """A message with a consumer is delivered once that is on disk, though it expires meanwhile; but not once more."""
+    declare(peer, "q", GRAVE | {"x-message-ttl": 0})
+    peer.open_channel(2)
+    peer.call(2, "basic.consume", queue="q")
+    publish(peer, 1)
+    confirm_up_to(peer, 1)
+    peer.expect_deliver(2, b"0", redelivered=False)
+    peer.send(2, "basic.nack", delivery_tag=1, requeue=True)
+    bury_all(peer, [b"0"])
+
+
 def test_killed_among_expirations(home: Home, peer: RawPeer) -> None:
     declare(peer, "q", GRAVE)
     bodies = [b"%d" % number for number in range(300)]
