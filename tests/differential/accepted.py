@@ -5,8 +5,16 @@ compared: the two brokers are no longer in the same state.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+Lines = list[str]
+
+
+def anything(amqpd: Lines, rabbitmq: Lines) -> bool:
+    """No more is asked of the lines than the patterns ask."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +26,15 @@ class Accepted:
     operation: str
     amqpd: str
     rabbitmq: str
+    check: Callable[[Lines, Lines], bool] = anything
 
-    def explains(self, operation: str, amqpd: list[str], rabbitmq: list[str]) -> bool:
+    def explains(self, operation: str, amqpd: Lines, rabbitmq: Lines) -> bool:
         return (
             re.search(self.operation, operation) is not None
             and bool(amqpd or rabbitmq)
             and all(re.search(self.amqpd, line) for line in amqpd)
             and all(re.search(self.rabbitmq, line) for line in rabbitmq)
+            and self.check(amqpd, rabbitmq)
         )
 
 
@@ -74,4 +84,24 @@ ACCEPTED: Final = (
         amqpd=r"PRECONDITION_FAILED - inequivalent arg 'x-(unknown|queue-mode|dead-letter-strategy|delivery-limit)'",
         rabbitmq=r"queue\.declare-ok",
     ),
+    Accepted(
+        "type-in-quotes",
+        "RabbitMQ puts a type of a plug-in into two pairs of quotes",
+        operation=r"exchange\.declare\(",
+        amqpd=r"inequivalent arg 'type' .*'x-[\w-]+'",
+        rabbitmq=r"inequivalent arg 'type' .*''x-[\w-]+''",
+    ),
+    Accepted(
+        "requeued-by-position",
+        "deliveries of two consumers of a channel that are requeued at once: RabbitMQ requeues consumer by consumer,"
+        " and delivers again before all are back; amqpd delivers them in their order",
+        operation=r"nack\(.*multiple=True|basic\.recover\(|close channel|drop connection",
+        amqpd=r"basic\.deliver\(.*redelivered=True",
+        rabbitmq=r"basic\.deliver\(.*redelivered=True",
+        check=lambda amqpd, rabbitmq: _bodies(amqpd) == _bodies(rabbitmq),
+    ),
 )
+
+
+def _bodies(lines: Lines) -> Lines:
+    return sorted(line.rpartition(" ")[2] for line in lines)
