@@ -4,8 +4,8 @@ import pytest
 
 from amqpd.broker.ports import SEGMENTS
 from amqpd.broker.properties import HAS_EXPIRATION
-from amqpd.broker.transactions import ACK, REQUEUE, Transaction
-from tests.broker.world import World
+from amqpd.broker.transactions import ACK, REJECT, REQUEUE, Transaction
+from tests.broker.world import World, arguments
 from tests.support.raw_peer import properties
 from tests.support.wire import Peer
 
@@ -136,3 +136,30 @@ def test_settled_at_the_commit(world: World, peer: Peer) -> None:
     peer.call(1, "tx.commit")
     assert (world.find().ready_count, world.find().unacked_count) == (1, 1)
     assert got(peer) == [(b"c", True)]
+
+
+def test_what_is_rejected_is_a_dead_letter_at_the_commit(world: World, peer: Peer) -> None:
+    world.queue("grave")
+    world.queue("r", arguments=arguments(dead_letter_exchange="", dead_letter_routing_key="grave"))
+    world.send("r", b"a")
+    peer.send(1, "basic.get", queue="r")
+    peer.turn()
+    peer.output()
+    peer.send(1, "basic.reject", delivery_tag=1, requeue=False)
+    peer.turn()
+    assert [verdict for _, _, verdict in transaction(peer).settled] == [REJECT]
+    assert world.find("grave").ready_count == 0
+    peer.call(1, "tx.commit")
+    assert (world.find("r").unacked_count, world.received("grave")) == (0, [b"a"])
+
+
+def test_a_commit_that_a_full_queue_refuses_is_told_to_be_partial(world: World, peer: Peer) -> None:
+    world.queue("r", arguments=arguments(max_length=1, overflow="reject-publish"))
+    for name, body in (("r", b"a"), ("r", b"b"), ("q", b"c")):
+        peer.publish(1, "", name, body)
+    peer.send(1, "tx.commit")
+    peer.turn()
+    (said,) = peer.output()
+    assert (said.name, said.args["reply_code"]) == ("channel.close", 406)
+    assert said.args["reply_text"] == "PRECONDITION_FAILED - partial tx completion"
+    assert (world.received("r"), world.received("q")) == ([b"a"], [b"c"])

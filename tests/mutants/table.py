@@ -10,6 +10,11 @@ SEGMENTS: Final = "tests/broker/queues/test_segments.py"
 BACKLOG: Final = "tests/broker/queues/test_backlog.py"
 ON_DISK: Final = "tests/broker/queues/test_classic_on_disk.py"
 RECOVERY: Final = "tests/broker/test_recovery.py"
+BASE: Final = "tests/broker/queues/test_base.py"
+PRIORITY: Final = "tests/broker/queues/test_priority.py"
+DEAD_LETTER: Final = "tests/broker/test_dead_letter.py"
+CONFIRMS: Final = "tests/broker/test_confirms.py"
+CONSUMERS: Final = "tests/broker/test_consumers.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +60,15 @@ MUTANTS: Final = (
     Mutant(
         "ack multiple one short",
         "amqpd/broker/unacked.py",
-        "            tags.append(known)\n            if known == tag:\n                break\n",
-        "            if known == tag:\n                break\n            tags.append(known)\n",
+        "            if known > tag:\n",
+        "            if known >= tag:\n",
         (CHANNEL, "tests/broker/test_unacked.py"),
     ),
     Mutant(
         "topic: # does not match zero words",
-        "amqpd/broker/exchanges/topic.py",
-        '    follower = node.children.get("#")\n',
-        "    follower = None\n",
+        "amqpd/broker/exchanges/trie.py",
+        "    if root.many is None:\n",
+        "    if True:\n",
         ("tests/broker/exchanges/test_topic.py",),
     ),
     Mutant(
@@ -223,5 +228,145 @@ MUTANTS: Final = (
         "        facts = read_facts(buffer, after + 19, header_end - 1)\n",
         "        facts = max(0, read_facts(buffer, after + 19, header_end - 1))\n",
         (FRAMES,),
+    ),
+    Mutant(
+        "what has expired is delivered",
+        "amqpd/broker/queues/base.py",
+        "            if message.expires_at and message.expires_at < self.turn.now_us and message is not self.spared:\n",
+        "            if False:\n",
+        (BASE,),
+    ),
+    Mutant(
+        "the longer of two times to live counts",
+        "amqpd/broker/queues/base.py",
+        "        if ttl_ms < 0 or 0 <= self.ttl_ms < ttl_ms:\n",
+        "        if ttl_ms < 0 or ttl_ms < self.ttl_ms:\n",
+        (BASE,),
+    ),
+    Mutant(
+        "nobody looks at the head again when it expires",
+        "amqpd/broker/queues/base.py",
+        "            self._expire_at(int(message.expires_at) // 1000 + 1)\n",
+        "            pass\n",
+        (BASE,),
+    ),
+    Mutant(
+        "when a message expires is lost over a restart",
+        "amqpd/broker/queues/backlog.py",
+        "                message.expires_at = expires_at\n",
+        "",
+        (RECOVERY,),
+    ),
+    Mutant(
+        "a queue has one message more than its limit",
+        "amqpd/broker/queues/base.py",
+        "        return 0 <= self.max_length < self.ready_count or",
+        "        return 0 <= self.max_length < self.ready_count - 1 or",
+        (BASE,),
+    ),
+    Mutant(
+        "a full queue takes one more before it refuses",
+        "amqpd/broker/queues/base.py",
+        "        if 0 <= self.max_length <= self.ready_count:\n",
+        "        if 0 <= self.max_length < self.ready_count:\n",
+        (BASE,),
+    ),
+    Mutant(
+        "a message comes back once too often",
+        "amqpd/broker/queues/base.py",
+        "            if limit is not None and message.returns > limit:\n",
+        "            if limit is not None and message.returns > limit + 1:\n",
+        (BASE,),
+    ),
+    Mutant(
+        "a queue that has a consumer expires",
+        "amqpd/broker/queues/base.py",
+        "        if not queue.deleted and not queue.consumers.all and queue.home is not None:\n",
+        "        if not queue.deleted and queue.home is not None:\n",
+        (BASE,),
+    ),
+    Mutant(
+        "a message is gone before it is a dead letter",
+        "amqpd/broker/queues/base.py",
+        "            self.home.dead_letter(self, message, reason)\n        self.settle(message)\n",
+        "            pass\n        self.settle(message)\n",
+        (BASE,),
+    ),
+    Mutant(
+        "dead letters go round without an end",
+        "amqpd/broker/dead_letter.py",
+        '        if _text(entry.get("queue")) == queue:\n            return True\n',
+        "        pass\n",
+        (DEAD_LETTER,),
+    ),
+    Mutant(
+        "what a consumer rejected ends a cycle",
+        "amqpd/broker/dead_letter.py",
+        '        if _text(entry.get("reason")) == REJECTED:\n            return False\n',
+        "",
+        (DEAD_LETTER,),
+    ),
+    Mutant(
+        "a chain of deaths climbs the stack",
+        "amqpd/broker/vhost.py",
+        "        if len(self.dead) > 1:\n            return\n",
+        "",
+        (DEAD_LETTER,),
+    ),
+    Mutant(
+        "the lowest priority first",
+        "amqpd/broker/queues/priority.py",
+        "            priority = self.filled.bit_length() - 1\n",
+        "            priority = (self.filled & -self.filled).bit_length() - 1\n",
+        (PRIORITY,),
+    ),
+    Mutant(
+        "the parts of a priority queue are not stored",
+        "amqpd/broker/queues/priority.py",
+        "        self.home.save_queue(self)\n",
+        "",
+        (PRIORITY,),
+    ),
+    Mutant(
+        "an ack for what a full queue refused",
+        "amqpd/protocols/amqp091/channel.py",
+        "is_several, confirms.taken_refused))\n",
+        "is_several, False))\n",
+        (CONFIRMS, BASE),
+    ),
+    Mutant(
+        "acks and nacks are folded into one",
+        "amqpd/broker/confirms.py",
+        "                if ready > self.confirmed and is_refused is not refused:\n                    break\n",
+        "",
+        (CONFIRMS,),
+    ),
+    Mutant(
+        "several single active consumers",
+        "amqpd/broker/consumers.py",
+        " or (self.single_active and consumer is not self.single):\n",
+        ":\n",
+        (CONSUMERS,),
+    ),
+    Mutant(
+        "the consumer with the lowest priority first",
+        "amqpd/broker/consumers.py",
+        "            if level.priority < priority:\n",
+        "            if level.priority > priority:\n",
+        (CONSUMERS,),
+    ),
+    Mutant(
+        "a reject in a transaction is an ack",
+        "amqpd/protocols/amqp091/channel.py",
+        "            elif verdict == REJECT:\n                self._bury([message])\n",
+        "",
+        ("tests/broker/test_transactions.py",),
+    ),
+    Mutant(
+        "a virtual host that was deleted comes back",
+        "amqpd/broker/broker.py",
+        "for name, vhost in self.vhosts.items() if name in kept}\n",
+        "for name, vhost in self.vhosts.items()}\n",
+        (RECOVERY,),
     ),
 )

@@ -352,17 +352,21 @@ class Model:
     def die(self) -> bool:
         """A message that must not stay is gone; False when there is none, or consumers must have theirs first."""
         for queue in self.queues.values():
-            limit = ENDLESS if queue.traits.limit is None or queue.traits.refuses else queue.traits.limit
-            is_over = len(queue.ready) > limit
-            is_expired = bool(queue.ready) and self.is_expired(queue.ready[0])
-            if not is_expired and is_over and not any(consumer.could_take() for consumer in queue.ring):
+            reasons = self.reasons(queue)
+            if reasons == {"maxlen"}:
+                if any(consumer.could_take() for consumer in queue.ring):
+                    continue
                 queue.next_consumer()  # all were asked
-            elif not is_expired:
-                continue
-            reasons = {"expired"} if is_expired else set()
-            self.bury(queue, queue.ready.pop(0), reasons | ({"maxlen"} if is_over else set()))
-            return True
+            if reasons:
+                self.bury(queue, queue.ready.pop(0), reasons)
+                return True
         return False
+
+    def reasons(self, queue: Queue) -> set[str]:
+        """Why the head must not stay."""
+        limit = ENDLESS if queue.traits.limit is None or queue.traits.refuses else queue.traits.limit
+        is_expired = bool(queue.ready) and self.is_expired(queue.ready[0])
+        return ({"expired"} if is_expired else set()) | ({"maxlen"} if len(queue.ready) > limit else set())
 
     def is_expired(self, entry: Entry) -> bool:
         return entry.expires_at is not None and entry.expires_at < self.now_ms
@@ -476,6 +480,7 @@ class Model:
             self.finish(settled)
 
     def finish(self, settled: "list[Settled]") -> None:
+        back: dict[Queue, None] = {}
         for _, (queue, entry, consumer), requeue in settled:
             if consumer:
                 channel = consumer.channel
@@ -486,8 +491,12 @@ class Model:
                     self.wake_all(channel)
             if requeue:
                 queue.put_back(entry)
+                back[queue] = None
             elif requeue is False and not queue.deleted:
                 self.bury(queue, entry, {"rejected"})
+        for queue in back:  # what is too much now goes before it finds a consumer
+            while reasons := self.reasons(queue):
+                self.bury(queue, queue.ready.pop(0), reasons)
 
     def wake_all(self, channel: Channel) -> None:
         channel.is_full = False
@@ -525,7 +534,8 @@ class Model:
         held, channel.held = channel.held, []
         settled, channel.settled = channel.settled, []
         taken = [self.enqueue(channel, publish) for publish in held]
-        self.finish(settled)
+        for each in settled:
+            self.finish([each])
         if not all(taken):
             raise Refused(406)
         channel.answer("tx.commit-ok")
