@@ -20,7 +20,7 @@ from amqpd.broker.fields import Table, longstr
 from amqpd.broker.ids import Ids, QueueNumbers
 from amqpd.broker.message import MOVED, Message
 from amqpd.broker.owner import Owner
-from amqpd.broker.policies import EXCHANGE, OPERATOR_POLICY, POLICY, Policies
+from amqpd.broker.policies import EXCHANGE, OPERATOR_POLICY, POLICY, Policies, Policy
 from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE, Asker, Home
 from amqpd.broker.publication import Publication
 from amqpd.broker.queues.base import Queue
@@ -277,9 +277,10 @@ class VirtualHost(Home):
         self, name: str, number: int, arguments: Table, *, durable: bool, auto_delete: bool, owner: Owner | None
     ) -> ClassicQueue | PriorityQueue:
         """A queue of the kind that its arguments ask for, not yet one of this virtual host's."""
-        settings = self._settings(name, arguments)
+        policies = self._policies_of(name, arguments)
+        settings = self._settings(arguments, policies)
         kind = PriorityQueue if settings.max_priority else ClassicQueue
-        return kind(
+        queue = kind(
             name,
             number,
             self.turn,
@@ -291,6 +292,8 @@ class VirtualHost(Home):
             home=self,
             window_bytes=self.queue_window_bytes,
         )
+        queue.policies = policies
+        return queue
 
     def take_number(self) -> int:
         return self.numbers.take()
@@ -366,17 +369,27 @@ class VirtualHost(Home):
     def apply_policies(self) -> None:
         """A policy has changed: each queue and exchange follows the one that applies to it now."""
         for queue in self.queues.values():
-            settings = self._settings(queue.name, queue.arguments)
+            policies = self._policies_of(queue.name, queue.arguments)
+            if policies[0] is queue.policies[0] and policies[1] is queue.policies[1]:
+                continue
+            queue.policies = policies
+            settings = self._settings(queue.arguments, policies)
             if settings != queue.settings:
                 queue.apply(settings)
         for exchange in self.exchanges.values():
             self._apply_policy(exchange)
         self.version += 1
 
-    def _settings(self, name: str, arguments: Table) -> QueueSettings:
+    def _policies_of(self, name: str, arguments: Table) -> tuple[Policy | None, Policy | None]:
+        """The policy and the operator policy that apply to a queue."""
         kind = queue_arguments.queue_type(arguments)
-        policy = self.policies.match(POLICY, self.name, kind, name)
-        operator_policy = self.policies.match(OPERATOR_POLICY, self.name, kind, name)
+        return (
+            self.policies.match(POLICY, self.name, kind, name),
+            self.policies.match(OPERATOR_POLICY, self.name, kind, name),
+        )
+
+    def _settings(self, arguments: Table, policies: tuple[Policy | None, Policy | None]) -> QueueSettings:
+        policy, operator_policy = policies
         return queue_arguments.effective(
             arguments,
             policy.definition if policy else {},

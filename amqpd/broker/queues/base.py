@@ -80,6 +80,7 @@ class Queue(Fetcher):
         self.spared: Message | None = None  # the head, if it does not expire while it waits for its mark
         # What settings ask for; -1 where they do not.
         self.settings = settings
+        self.policies: tuple[object, object] = (None, None)  # what of the settings policies say
         self.ttl_ms: i64 = -1
         self.max_length: i64 = -1
         self.max_bytes: i64 = -1
