@@ -13,6 +13,7 @@ from tests.support.brokers import Broker, amqpd
 from tests.support.raw_peer import ALL_CAPABILITIES, RawPeer, Typed
 
 SHORT_MS = 60
+IN_TIME_MS = 800  # time to settle something, on a slow machine too
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +32,10 @@ def consume(peer: RawPeer, queue: str, tag: str, channel: int = 1, **args: Any) 
     peer.call(channel, "basic.consume", queue=queue, consumer_tag=tag, **args)
 
 
-def test_the_consumer_is_cancelled_and_its_messages_go_back(peer: RawPeer, queue: str) -> None:
+def test_the_consumer_is_cancelled_and_its_messages_go_back(peer: RawPeer, name: Name) -> None:
+    queue = peer.call(1, "queue.declare", queue=name("q"), arguments={"x-consumer-timeout": IN_TIME_MS})["queue"]
     consume(peer, queue, "slow")
-    peer.store(queue, [b"1", b"2", b"3"])
+    peer.publish_all(1, queue, [b"1", b"2", b"3"])
     peer.expect_delivers(1, [b"1", b"2", b"3"], redelivered=False)
     peer.send(1, "basic.ack", delivery_tag=2)
     peer.expect(1, "basic.cancel", consumer_tag="slow", nowait=True)
@@ -101,12 +103,12 @@ def test_who_did_not_ask_is_not_told(peer: RawPeer, connect: Connect, queue: str
 
 def test_settling_in_time(peer: RawPeer, name: Name) -> None:
     """Each delivery has a time of its own: together they take longer than one may."""
-    queue = peer.call(1, "queue.declare", queue=name("q"), arguments={"x-consumer-timeout": 400})["queue"]
+    queue = peer.call(1, "queue.declare", queue=name("q"), arguments={"x-consumer-timeout": IN_TIME_MS})["queue"]
     consume(peer, queue, "t")
-    for tag in (1, 2, 3):
+    for tag in (1, 2, 3, 4):
         peer.publish(1, "", queue, b"m")
         peer.expect_deliver(1, b"m", delivery_tag=tag)
-        peer.expect_nothing(200)
+        peer.expect_nothing(IN_TIME_MS * 2 // 5)
         peer.send(1, "basic.ack", delivery_tag=tag)
     peer.expect_nothing()
 

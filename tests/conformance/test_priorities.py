@@ -279,7 +279,7 @@ def test_messages_expire_from_the_head_which_is_of_the_highest_level(peer: RawPe
 def test_expired_messages_go_level_by_level(peer: RawPeer, name: Name) -> None:
     dead = peer.call(1, "queue.declare", queue=name("dead"))["queue"]
     queue = declare(peer, name("q"), x_dead_letter_exchange="", x_dead_letter_routing_key=dead)
-    publish(peer, queue, *levels("a1 b9 c1 d9 e5"), expiration="10")
+    publish(peer, queue, *levels("a1 b9 c1 d9 e5"), expiration="300")  # all are there before the first expires
     publish(peer, queue, *levels("f0"))
     peer.call(1, "basic.consume", queue=dead, no_ack=True)
     assert b"".join(peer.expect_deliver(1).body for _ in range(5)) == b"bdeac"
