@@ -22,7 +22,7 @@ import zlib
 from typing import Final
 
 from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
-from mypy_extensions import i32, i64, mypyc_attr
+from mypy_extensions import i32, i64
 
 SEGMENT_MAGIC: Final = 0x53454702  # "SEG", 2
 SEGMENT_KEY_BYTES: Final = 32
@@ -88,14 +88,14 @@ def read_acks_key(key: bytes) -> tuple[int, int]:
     return int.from_bytes(key[:4], "big"), int.from_bytes(key[4:12], "big")
 
 
-@mypyc_attr(acyclic=True)  # freed by its count: the collector would look at every message there is
 class Segment:
     """A segment as its queue knows it: where it lies and how much of it is still wanted.
 
     ``ticket``: of the batch that writes it; 0 once recovered. ``count`` records, ``live`` of them not settled.
     ``size``: bytes of the value. ``changed``: settled some since the acks were last written. ``sparse``: more than half
     is settled. ``successor``: where compaction moved what was live. ``fixed``: compaction leaves it alone. ``damaged``:
-    it cannot be read. ``expiring``: some of it expires.
+    it cannot be read. ``expiring``: some of it expires. Not acyclic, as messages are: successors may be a long chain,
+    and mypyc cannot free one of objects that the collector does not know.
     """
 
     __slots__ = (

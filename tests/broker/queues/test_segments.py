@@ -1,3 +1,4 @@
+import gc
 import itertools
 import zlib
 
@@ -264,3 +265,15 @@ def test_nothing_is_copied_of_what_is_damaged() -> None:
     with pytest.raises(CorruptSegment):
         copy_live(Segment(7, 300, 3, len(value), 0, False), key, flipped(value, 400), writer)
     assert writer.count == 0
+
+
+def test_a_long_chain_of_successors_can_be_freed() -> None:
+    """A message that stays unacked holds all that its segment became."""
+    for _ in range(100):
+        first = last = Segment(1, 2, 2, 10, 0, False)
+        for _ in range(300):
+            last.successor = Segment(1, 2, 2, 10, 0, False)
+            last = last.successor
+        assert first.current() is last
+        del first, last
+        gc.collect(0)
