@@ -472,6 +472,9 @@ def snapshot(broker: Broker) -> dict[str, Any]:
 
 
 def _queue_state(queue: Queue) -> tuple[Any, ...]:
+    if isinstance(queue, PriorityQueue):
+        parts = [(priority, _queue_state(part)) for priority, part in sorted(queue.parts.items())]
+        return queue.name, queue.ready_count, queue.unacked_count, parts
     assert isinstance(queue, ClassicQueue)
     messages = [*(message for _, message in sorted(queue.returned, key=_position)), *queue.ready, *queue.tail]
     consumers = [(consumer.tag, consumer.unacked, consumer.active) for consumer in queue.consumers.all]
@@ -479,7 +482,7 @@ def _queue_state(queue: Queue) -> tuple[Any, ...]:
         (queue.name, queue.durable, queue.auto_delete, queue.owner is not None),
         (queue.ready_count, queue.unacked_count, queue.next_position, queue.paging),
         [(message.position, message.redelivered, message.stored, message.address) for message in messages],
-        [message.content for message in messages],
+        [(message.expires_at, message.priority, message.channel, message.content) for message in messages],
         consumers,
     )
 

@@ -23,6 +23,16 @@ from tests.support.wire import Peer, Server, method
 FRAME_MAX: Final = 4096
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 CHANNELS: Final = (1, 2, 3)  # plain, confirming, transactional
+BOUNDED: Final[dict[str, dict[str, Any]]] = {
+    "brief": {"x-message-ttl": 60_000, "x-max-length": 3},
+    "levels": {"x-max-priority": 3},
+    "full": {
+        "x-max-length": 1,
+        "x-overflow": "reject-publish-dlx",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "levels",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,10 @@ def new_server() -> tuple[Server, Peer]:
             [
                 method(1, "queue.declare", queue="q", nowait=True),
                 method(1, "queue.declare", queue="durable", durable=True, nowait=True),
+                *(
+                    method(1, "queue.declare", queue=name, durable=True, arguments=arguments, nowait=True)
+                    for name, arguments in BOUNDED.items()
+                ),
                 method(1, "exchange.declare", exchange="fanout", type="fanout", nowait=True),
                 method(1, "exchange.declare", exchange="topic", type="topic", nowait=True),
                 method(1, "exchange.declare", exchange="headers", type="headers", nowait=True),
@@ -240,6 +254,34 @@ EXAMPLES: Final[dict[str, list[Step]]] = {
         Call(1, "queue.delete", (("queue", "new"),)),
         Publish(1, "", "new", b"after", mandatory=True),
     ],
+    "a time to live": [
+        Publish(1, "", "q", b"x", properties(expiration="5000")),
+        Publish(1, "", "q", b"y", properties(expiration="0")),
+        Publish(1, "", "brief", b"x", properties(expiration="5000")),
+        Publish(1, "", "brief", b"y", properties(expiration="500000")),
+    ],
+    "no time to live": [Publish(2, "", "q", b"x", properties(expiration="5s"))],
+    "no time at all": [Publish(2, "headers", "q", b"x", properties(expiration="", headers={"n": 1}))],
+    "priorities": [
+        Publish(1, "", "levels", b"x", properties(priority=priority, delivery_mode=priority % 2 + 1))
+        for priority in (0, 3, 1, 9, 255, 3)
+    ],
+    "refused": [Publish(2, "", "full", b"x", properties(delivery_mode=2)) for _ in range(3)],
+    "refused in a transaction": [*[Publish(3, "", "full", b"x") for _ in range(2)], Call(3, "tx.commit")],
+    "too much": [Publish(2, "", "brief", b"%d" % number) for number in range(6)],
+    "copies": [
+        Publish(2, "", "q", b"x", properties(headers={"CC": ["durable", "levels"], "BCC": ["brief", "nowhere"]})),
+        Publish(2, "topic", "none", b"x", properties(headers={"BCC": ["b.a"]}), mandatory=True),
+        Publish(2, "", "nowhere", b"x", properties(headers={"CC": ["nor here"]}), mandatory=True),
+    ],
+    "copies that are none": [Publish(1, "", "q", b"x", properties(headers={"CC": "durable"}))],
+    "a request without an asker": [Publish(1, "", "q", b"x", properties(reply_to="amq.rabbitmq.reply-to"))],
+    "a request and its answer": [
+        Call(1, "basic.consume", (("queue", "amq.rabbitmq.reply-to"), ("consumer_tag", "r"), ("no_ack", True))),
+        Publish(1, "", "q", b"request", properties(reply_to="amq.rabbitmq.reply-to")),
+        Publish(2, "", "amq.rabbitmq.reply-to.0000000000000000000001.1", b"answer", mandatory=True),
+        Publish(2, "", "amq.rabbitmq.reply-to.0000000000000000000009.1", b"too late", mandatory=True),
+    ],
     "confirmed in runs": [
         Publish(2, "", "durable", b"1", properties(delivery_mode=2)),
         Publish(2, "", "q", b"2"),
@@ -273,7 +315,7 @@ def test_a_message_above_the_configured_size(size: int) -> None:
 
 # -- anything --
 
-keys = st.sampled_from(["q", "durable", "a", "b.a", "", "nowhere", "\udcff"])
+keys = st.sampled_from(["q", "durable", "a", "b.a", "", "nowhere", "\udcff", *BOUNDED])
 exchanges = st.sampled_from(["", "", "", "fanout", "topic", "headers", "mixed", "amq.direct", "internal", "missing"])
 sound_properties = st.sampled_from(
     [
@@ -285,10 +327,23 @@ sound_properties = st.sampled_from(
         properties(headers={"n": Typed("l", 1), "m": "x"}, delivery_mode=1),
         properties(headers={"n": 2}, message_id="m"),
         properties(reply_to="r", expiration="1"),
+        properties(priority=2, expiration="0"),
+        properties(headers={"CC": ["levels", "full"], "BCC": ["q"]}, priority=7, delivery_mode=2),
     ]
 )
 odd_properties = st.one_of(
-    st.sampled_from([b"\x10\x00\x03", b"\x10\x00\x00", b"\x00\x00\x00", b"\x00\x02", b"\x00\x10\x04root", b"\x20\x00"]),
+    st.sampled_from(
+        [
+            b"\x01\x00\x011x",
+            b"\x01\x00\x02-1",
+            b"\x10\x00\x03",
+            b"\x10\x00\x00",
+            b"\x00\x00\x00",
+            b"\x00\x02",
+            b"\x00\x10\x04root",
+            b"\x20\x00",
+        ]
+    ),
     st.binary(min_size=2, max_size=12),
 )
 bodies = st.one_of(
