@@ -216,6 +216,7 @@ ALL_PROPERTIES: Final = properties(
     timestamp=1,
     user_id="guest",
 )
+ASKER: Final = f"amq.rabbitmq.reply-to.{2:022d}.1"  # the second name that the broker makes up
 EXAMPLES: Final[dict[str, list[Step]]] = {
     "routed": [Publish(1, "", "q", b"x")],
     "empty body": [Publish(1, "", "q")],
@@ -279,8 +280,8 @@ EXAMPLES: Final[dict[str, list[Step]]] = {
     "a request and its answer": [
         Call(1, "basic.consume", (("queue", "amq.rabbitmq.reply-to"), ("consumer_tag", "r"), ("no_ack", True))),
         Publish(1, "", "q", b"request", properties(reply_to="amq.rabbitmq.reply-to")),
-        Publish(2, "", "amq.rabbitmq.reply-to.0000000000000000000001.1", b"answer", mandatory=True),
-        Publish(2, "", "amq.rabbitmq.reply-to.0000000000000000000009.1", b"too late", mandatory=True),
+        Publish(2, "", ASKER, b"answer"),
+        Publish(2, "", ASKER[:-1] + "2", b"to nobody"),
     ],
     "confirmed in runs": [
         Publish(2, "", "durable", b"1", properties(delivery_mode=2)),
@@ -296,6 +297,12 @@ EXAMPLES: Final[dict[str, list[Step]]] = {
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples(name: str, road: Road) -> None:
     assert play(EXAMPLES[name], road) == play(EXAMPLES[name], whole)
+
+
+def test_the_answer_arrives() -> None:
+    said, _ = play(EXAMPLES["a request and its answer"], whole)
+    told = [(each.name, each.body) for each in wire.assemble(wire.split_frames(said))]
+    assert told == [("basic.consume-ok", b""), ("basic.deliver", b"answer"), ("basic.ack", b"")]
 
 
 @pytest.mark.parametrize("size", [9, 10, 11, 2000])
