@@ -92,8 +92,10 @@ class Client:
         self.policies: set[tuple[str, str]] = set()
         # RabbitMQ counts a get that is not settled as a consumer of a quorum queue: not compared.
         self.has_quorum_queue = any(mentions(each.args, "quorum") for each in sequence)
-        self.binding_is_heard = any(mentions(each.args, "x-recent-history") for each in sequence)
         self.expires = any(expires_soon(each.args) for each in sequence)
+        self.heard_by_queues = {"queue.declare"} if self.expires else set()
+        if any(mentions(each.args, "x-recent-history") for each in sequence):
+            self.heard_by_queues |= {"queue.bind", "exchange.bind"}
 
     # -- one operation
 
@@ -105,7 +107,7 @@ class Client:
             connection.open(operation.channel)
         verb(self, connection, operation)
         self._read_all()
-        if operation.verb not in QUIET or self.binding_is_heard or self.expires:
+        if operation.verb not in QUIET or operation.verb in self.heard_by_queues:
             self._settle()
 
     def _send_method(self, connection: Connection, operation: Operation) -> None:
@@ -122,7 +124,10 @@ class Client:
             self._note(connection, number, name, real)
             payloads.append(method_payload(name, **real))
         connection.send(number, *payloads)
-        connection.bar(number)
+        if connection.channels[number].is_committing:  # RabbitMQ takes nothing before it has answered
+            connection.barriers[number] = connection.barriers.get(number, 0) + 1
+        else:
+            connection.bar(number)
 
     def _note(self, connection: Connection, number: int, name: str, args: dict[str, Any]) -> None:
         """What the answer alone will not tell."""
@@ -291,6 +296,7 @@ class Client:
             case "tx.select-ok":
                 channel.is_transactional = True
             case "tx.commit-ok":
+                self._answered(connection, number)
                 channel.is_committing, channel.undone_by_rollback = False, []
             case "tx.rollback-ok":
                 channel.rolls_back()
@@ -328,7 +334,7 @@ class Client:
             if self._is_something_due() and time.monotonic() < give_up_at:
                 same = 0
                 time.sleep(TICK_S)
-        for name in sorted(now):
+        for name in sorted(now, key=self.wording.say):
             if now[name] != self.counts.get(name):
                 self.transcript[-1].hears("state", f"{self.wording.say(name)} {now[name]}")
         self.counts = now
