@@ -144,6 +144,11 @@ def queue_row(vhost: str, queue: Queue) -> tuple[bytes, bytes]:
     return row(name_key(vhost, queue.name), fact)
 
 
+def queue_numbers(fact: dict[str, Any]) -> list[int]:
+    """All numbers under which a queue keeps messages, by its row: its own, and those of its parts."""
+    return [fact["id"], *fact.get("parts", {}).values()]
+
+
 def binding_row(vhost: str, binding: Binding) -> tuple[bytes, bytes]:
     """All of a binding: key and value."""
     return row(

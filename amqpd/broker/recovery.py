@@ -99,7 +99,7 @@ class _Recovery:
         for fact in self._facts(EXCHANGES):
             self._restore_exchange(fact)
         queues = self._facts(QUEUES)
-        numbers = {number for fact in queues for number in (fact["id"], *fact.get("parts", {}).values())}
+        numbers = {number for fact in queues for number in records.queue_numbers(fact)}
         self.has_lost_marks |= not self.marks.keys() <= numbers
         for fact in queues:
             self._restore_queue(fact)

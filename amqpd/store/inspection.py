@@ -110,7 +110,8 @@ def _queues(tables: Tables, unreadable: list[str]) -> list[QueueFigures]:
         with contextlib.suppress(CorruptSegment):  # records and acks are there too
             queue_id = read_segment_key(row.key)[0]
             queues.setdefault(queue_id, QueueFigures(queue_id)).quarantined += 1
-    return sorted(queues.values(), key=lambda queue: (-queue.bytes, queue.vhost or "", queue.name or ""))
+    each = {id(figures): figures for figures in queues.values()}  # a queue of several parts is there several times
+    return sorted(each.values(), key=lambda queue: (-queue.bytes, queue.vhost or "", queue.name or ""))
 
 
 def _declared(tables: Tables, unreadable: list[str]) -> dict[int, QueueFigures]:
@@ -118,7 +119,8 @@ def _declared(tables: Tables, unreadable: list[str]) -> dict[int, QueueFigures]:
     for row in tables.rows(TABLES[QUEUES]):
         try:
             fact = records.decode(row.key, tables.value(row) or b"")
-            queues[fact["id"]] = QueueFigures(fact["id"], fact["vhost"], fact["name"])
+            figures = QueueFigures(fact["id"], fact["vhost"], fact["name"])
+            queues.update(dict.fromkeys(records.queue_numbers(fact), figures))
         except records.CorruptRecord:
             unreadable.append(f"the record {row.key.hex()} of a queue")
     return queues

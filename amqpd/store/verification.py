@@ -165,10 +165,11 @@ class _Verification:
             name = f"queue {fact['name']!r} in virtual host {fact['vhost']!r}"
             self.ends.add((fact["vhost"], fact["name"], True))
             self.verdict.queues += 1
-            if fact["id"] in self.queues:
-                self._problem(name, f"it has the same number as {self.queues[fact['id']]}", SHARED)
-            else:
-                self.queues[fact["id"]] = name
+            for number in records.queue_numbers(fact):
+                if number in self.queues:
+                    self._problem(name, f"it has the same number as {self.queues[number]}", SHARED)
+                else:
+                    self.queues[number] = name
 
     def _meta(self) -> None:
         facts = {}

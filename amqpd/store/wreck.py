@@ -126,7 +126,8 @@ class Wreck:
     def _note_queue(self, key: bytes, value: bytes) -> None:
         with contextlib.suppress(records.CorruptRecord):
             fact = records.decode(key, value)
-            self._queues[fact["id"]] = f"queue {fact['name']!r} of {fact['vhost']!r}"
+            name = f"queue {fact['name']!r} of {fact['vhost']!r}"
+            self._queues.update(dict.fromkeys(records.queue_numbers(fact), name))
 
     # -- which transaction --
 

@@ -34,8 +34,10 @@ def schema(next_queue_id: int = 10) -> list[Op]:
     ]
 
 
-def queue(name: str, queue_id: int, vhost: str = "/") -> Op:
-    fact = {"vhost": vhost, "name": name, "id": queue_id, "auto_delete": False, "arguments": []}
+def queue(name: str, queue_id: int, vhost: str = "/", *, parts: dict[str, int] | None = None) -> Op:
+    fact: dict[str, object] = {"vhost": vhost, "name": name, "id": queue_id, "auto_delete": False, "arguments": []}
+    if parts:
+        fact["parts"] = parts
     return (QUEUES, *records.row(records.name_key(vhost, name), fact))
 
 

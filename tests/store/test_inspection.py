@@ -134,3 +134,10 @@ def test_the_file_follows_the_data(tmp_path: Path, least: int, most: int, factor
         batches.append(batch)
     figures = inspect(write(tmp_path, *batches))
     assert figures.file_bytes <= factor * live_bytes
+
+
+def test_a_priority_queue_is_one_queue(tmp_path: Path) -> None:
+    """Whatever the number of its parts."""
+    rows = [queue("q", 1, parts={"3": 2, "9": 3}), segment(1, [1]), segment(2, [1, 2]), segment(3, [5])]
+    (figures,) = inspect(write(tmp_path, [*schema(), *rows])).queues
+    assert (figures.name, figures.messages, figures.segments) == ("q", 4, 3)

@@ -268,3 +268,8 @@ def test_no_damage_ends_it(data_file: Path, seed: int) -> None:
         content[page + chance.randrange(chance.choice((16, 256, 4096)))] = chance.randrange(256)
     data_file.write_bytes(content)
     verdict(data_file)
+
+
+def test_parts_of_a_priority_queue_belong_to_it(tmp_path: Path) -> None:
+    rows = [queue("q", 1, parts={"3": 2}), segment(1, [1]), segment(2, [1, 2])]
+    assert verdict(write(tmp_path, [*schema(), *rows])).problems == []
