@@ -100,8 +100,27 @@ ACCEPTED: Final = (
         rabbitmq=r"basic\.deliver\(.*redelivered=True",
         check=lambda amqpd, rabbitmq: _bodies(amqpd) == _bodies(rabbitmq),
     ),
+    Accepted(
+        "rejects-and-drops-nothing",
+        "a policy with a limit and reject-publish: RabbitMQ drops what is too much before it looks at the overflow",
+        operation=r"set policy\(.*'max-length.*'overflow': 'reject|set policy\(.*'overflow': 'reject.*'max-length",
+        amqpd=r"state ",
+        rabbitmq=r"state |basic\.deliver\(.*'maxlen'",
+    ),
+    Accepted(
+        "get-is-no-consumer",
+        "RabbitMQ counts a get that is not settled as a consumer of a quorum queue",
+        operation=r"queue\.declare\(",
+        amqpd=r"queue\.declare-ok\(",
+        rabbitmq=r"queue\.declare-ok\(",
+        check=lambda amqpd, rabbitmq: _uncounted(amqpd) == _uncounted(rabbitmq),
+    ),
 )
 
 
 def _bodies(lines: Lines) -> Lines:
     return sorted(line.rpartition(" ")[2] for line in lines)
+
+
+def _uncounted(lines: Lines) -> Lines:
+    return [re.sub(r"consumer_count=\d+", "", line) for line in lines]

@@ -87,8 +87,10 @@ class Pair:
         return difference is not None and difference.accepted is None
 
     def make_small(self, sequence: Sequence) -> Sequence:
-        """A sequence that differs."""
-        return shrink(sequence, self.differs)
+        """A sequence that differs; what comes after the difference is left out at once."""
+        difference = find_difference(*self.run(sequence, rounds=ROUNDS_AGAIN))
+        upto = sequence[: difference.index + 1] if difference is not None else sequence
+        return shrink(upto if self.differs(upto) else sequence, self.differs)
 
     def describe(self, sequence: Sequence) -> str:
         """The sequence, and all that is said of it."""

@@ -16,8 +16,8 @@ DESK: Final = 5  # the channel on which names are declared and looked after
 QUEUES: Final = ("~q0", "~q1", "~q2")
 EXCHANGES: Final = ("~e0", "~e1", "~e2")
 TYPES: Final = ("fanout", "direct", "topic", "headers")
-# RabbitMQ does these in its own time: it looks for unused queues now and then, and asks publishers to stop.
-NOT_OF_QUORUM_QUEUES: Final = (("x-expires", 6), ("x-overflow", "reject-publish"), ("x-overflow", "reject-publish-dlx"))
+# RabbitMQ looks for unused quorum queues now and then, asks publishers to stop, and counts what is not acked as length.
+NOT_OF_QUORUM_QUEUES: Final = frozenset({"x-expires", "x-overflow", "x-max-length", "x-max-length-bytes"})
 UNKNOWN_ARGUMENTS: Final = (("x-unknown", 1), ("x-queue-mode", "lazy"), ("x-queue-mode", "some"))
 
 flags: Final = st.booleans()
@@ -68,6 +68,8 @@ class World:
     def policy_definitions(self, kind: str) -> list[dict[str, Any]]:
         """Parts of a policy's definition; those that expire soon only where time to live is a feature."""
         tables = OPERATOR_DEFINITIONS if kind == "operator policy" else (*OPERATOR_DEFINITIONS, *POLICY_DEFINITIONS)
+        if "quorum" in self.features:
+            tables = tuple(table for table in tables if not {f"x-{key}" for key in table} & NOT_OF_QUORUM_QUEUES)
         return [table for table in tables if "ttl" in self.features or not expires_soon(table)]
 
     def consumer_arguments(self, draw: Draw) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _queue(draw: Draw, name: str, features: list[Feature]) -> dict[str, Any]:
         pairs = [pair for feature in features for pair in feature.odd_queue_arguments]
         arguments |= dict([draw(st.sampled_from(pairs))]) if pairs else {}
     if arguments.get("x-queue-type") == "quorum":
-        arguments = {key: value for key, value in arguments.items() if (key, value) not in NOT_OF_QUORUM_QUEUES}
+        arguments = {key: value for key, value in arguments.items() if key not in NOT_OF_QUORUM_QUEUES}
     if arguments:
         args["arguments"] = arguments
     return args
