@@ -294,7 +294,9 @@ def reply(draw: Draw, world: World) -> Operation:
             return Operation(verb, 0, DESK, {"exchange": "", "routing_key": name, "mandatory": draw(flags)})
         return Operation(verb, 0, DESK, {"queue": name, **({"passive": draw(often)} if verb != "basic.get" else {})})
     channel = draw(st.sampled_from((DESK, PUBLISHING)))
-    args = {"nth": draw(st.integers(0, 2)), "mandatory": draw(flags), "size": 1}
+    # On a channel that may await it, whether it is returned before or after it is delivered is nobody's business.
+    mandatory = channel == DESK and draw(flags)
+    args = {"nth": draw(st.integers(0, 2)), "mandatory": mandatory, "size": 1}
     return Operation("reply", draw(st.sampled_from((0, 1))), channel, args)
 
 

@@ -1,5 +1,6 @@
 """The harness itself: it finds what is planted, makes it small, and is not disturbed by what may be different."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -45,22 +46,21 @@ def pair(broker: Broker) -> Iterator[tuple[Pair, Forger]]:
 
 
 def test_a_broker_does_not_differ_from_itself(pair: tuple[Pair, Forger]) -> None:
-    tally = search(pair[0], 1, 40, ("core", "tx"))
+    tally = search(pair[0], 1, 20, ("core", "tx"))
     assert tally.found == []
-    assert tally.sequences > 30
+    assert tally.sequences > 10
     assert tally.unsteady == []
 
 
 def test_a_planted_difference_is_found_and_made_small(pair: tuple[Pair, Forger]) -> None:
     clients, forger = pair
-    forger.said, forger.heard = "redelivered=True", "redelivered=False"
-    tally = search(clients, 1, 200, ("core",))
+    forger.said, forger.heard = "get-ok(delivery_tag=1", "get-ok(delivery_tag=7"
+    tally = search(clients, 1, 100, ("core",))
     (found,) = tally.found
     operations = [line for line in found.splitlines() if not line.startswith(" ")]
-    assert "  + rabbitmq" in found
-    assert "redelivered=True" in found
-    # declared, published, delivered, given back, delivered again
-    assert 4 <= len(operations) <= 6, found
+    assert re.search(r"  - amqpd +\d.\d basic.get-ok\(delivery_tag=1", found)
+    assert re.search(r"  \+ rabbitmq +\d.\d basic.get-ok\(delivery_tag=7", found)
+    assert len(operations) <= 4, found  # declared, published, got; in the first world it needs an exchange, too
 
 
 def test_what_does_not_show_again_is_counted_apart(pair: tuple[Pair, Forger]) -> None:
