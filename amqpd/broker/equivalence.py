@@ -51,7 +51,7 @@ def _word(flag: bool) -> str:
 
 
 def _check_arguments(what: str, names: set[str], received: Table, current: Table) -> None:
-    for name in sorted(names):
+    for name in sorted(names, key=_rank):
         one, other = received.get(name), current.get(name)
         if _is_same(one, other) or (name == "x-queue-type" and _is_classic(one) and _is_classic(other)):
             continue
@@ -62,6 +62,11 @@ def _check_arguments(what: str, names: set[str], received: Table, current: Table
         raise PreconditionFailed(
             f"inequivalent arg '{name}' for {what}: received {_describe(one)} but current is {_describe(other)}"
         )
+
+
+def _rank(name: str) -> tuple[bool, str]:
+    """The type comes first, the others by name."""
+    return name != "x-queue-type", name
 
 
 def _is_classic(queue_type: Field | None) -> bool:

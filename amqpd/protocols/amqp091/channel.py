@@ -169,22 +169,22 @@ class Channel(Outlet):
         """An answer to a request, or a message that exchanges must see before they know where it goes."""
         message = held.message
         if message is None:
+            self._enqueue(held.queues, held.content, held.address, held.mandatory, held.facts, held.ttl_ms)
             if held.asker is not None:
                 held.asker.answer(held.address, held.content, self.number)
-            self._enqueue(held.queues, held.content, held.address, held.mandatory, held.facts, held.ttl_ms)
             return
         vhost = self.connection.vhost
         exchange = vhost.exchanges.get(message.exchange)  # in a transaction, it may have gone meanwhile
-        if message.exchange == "":
-            for key in message.keys:
-                asker = vhost.askers.get(key)
-                if asker is not None:
-                    asker.answer(held.address, message.shown(), self.number)
         queues = held.queues
         if not message.is_routed:
             queues = [] if exchange is None else vhost.route(exchange, message.routing_key, message)
         if not queues and not message.kept and held.mandatory:
             self._return(message.shown(), held.address)
+        if message.exchange == "":
+            for key in message.keys:
+                asker = vhost.askers.get(key)
+                if asker is not None:
+                    asker.answer(held.address, message.shown(), self.number)
         self._confirm(vhost.enqueue(message, queues), message.refused)
         self.has_refused |= message.refused
 
