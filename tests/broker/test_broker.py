@@ -115,6 +115,17 @@ def test_windows_are_as_the_broker_was_told() -> None:
     assert World(window_bytes=4096).queue().window_bytes == 4096
 
 
+def test_forgotten_is_every_message_of_every_queue() -> None:
+    world = World()
+    world.publish(world.queue("a"), b"1")
+    priorities = world.priorities("b")
+    world.send("b", b"2", priority=3)
+    world.turn()
+    world.broker.forget()
+    assert not world.find("a").ready
+    assert [len(part.ready) for part in priorities.parts.values()] == [0]
+
+
 def test_stop_notes_what_was_delivered_of_every_queue() -> None:
     world = World()
     for name, taken in (("a", 1), ("b", 2)):

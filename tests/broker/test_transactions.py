@@ -163,3 +163,20 @@ def test_a_commit_that_a_full_queue_refuses_is_told_to_be_partial(world: World, 
     assert (said.name, said.args["reply_code"]) == ("channel.close", 406)
     assert said.args["reply_text"] == "PRECONDITION_FAILED - partial tx completion"
     assert (world.received("r"), world.received("q")) == ([b"a"], [b"c"])
+
+
+@pytest.mark.parametrize("change", ["exchange.delete", "queue.unbind"])
+@pytest.mark.parametrize("exchange", ["amq.headers", "amq.direct"])
+def test_a_publish_goes_where_it_was_routed_whatever_is_unbound_since(world: World, exchange: str, change: str) -> None:
+    """RabbitMQ: routed when it is published. Whether by a key or by its headers is no difference."""
+    peer = world.server.peer(1)
+    peer.call(1, "exchange.declare", exchange="x", type=exchange.removeprefix("amq."))
+    peer.call(1, "queue.bind", exchange="x", queue="q", routing_key="k", arguments={"n": 1})
+    peer.call(1, "tx.select")
+    peer.publish(1, "x", "k", b"a", properties(headers={"n": 1}))
+    if change == "exchange.delete":
+        peer.call(1, change, exchange="x")
+    else:
+        peer.call(1, change, exchange="x", queue="q", routing_key="k", arguments={"n": 1})
+    peer.call(1, "tx.commit")
+    assert world.find().ready_count == 1

@@ -1,6 +1,7 @@
 import pytest
 
 from amqpd import limits
+from amqpd.broker.timers import Deadline
 from tests.support.raw_peer import properties
 from tests.support.wire import DelayedStore, Peer, Server
 
@@ -104,3 +105,20 @@ def test_a_queue_is_noted_once_a_turn(peer: Peer) -> None:
     assert len(turn.confirming) == 1
     peer.turn()
     assert (len(turn.dirty), len(turn.confirming)) == (0, 0)
+
+
+class Nothing(Deadline):
+    """Nothing is to be done."""
+
+    def on_deadline(self, now_ms: int) -> None:
+        pass
+
+
+def test_when_the_clock_will_say_that_something_is_due() -> None:
+    turn = Server().broker.turn
+    assert turn.next_timer() < 0
+    turn.epoch_ms = 1_000_000
+    turn.timers.set(Nothing(), 1_002_500)
+    assert turn.next_timer() == 2.5
+    assert not turn.begin(2.4)
+    assert (turn.now_ms, turn.now_us) == (1_002_400, 1_002_400_000)

@@ -1,9 +1,11 @@
 import pytest
 
+from amqpd import limits
+from amqpd.broker.consumers import Consumer
 from amqpd.broker.message import Message
-from amqpd.broker.unacked import Unacked
+from amqpd.broker.unacked import TooLate, Unacked
 from amqpd.errors import PreconditionFailed
-from tests.broker.world import ADDRESS, World
+from tests.broker.world import ADDRESS, World, channel_of
 
 
 @pytest.fixture
@@ -77,3 +79,35 @@ def test_tags_up_to_takes_nothing(unacked: Unacked) -> None:
 def test_take_all(unacked: Unacked, messages: list[Message]) -> None:
     assert unacked.take_all() == messages
     assert unacked.take_all() == []
+
+
+def held_by_one(ledger: Unacked, messages: list[Message]) -> Consumer:
+    """Tags 2 and 5 are of one consumer."""
+    world = World()
+    consumer = Consumer("c", world.queue(), channel_of(world), {}, no_ack=False, exclusive=False, prefetch=0)
+    for message in (messages[1], messages[3]):
+        message.consumer = consumer
+    return consumer
+
+
+def test_who_is_too_late_settles_nothing_once(unacked: Unacked, messages: list[Message]) -> None:
+    consumer = held_by_one(unacked, messages)
+    assert unacked.take_late(consumer) == [messages[1], messages[3]]
+    assert list(unacked.by_tag) == [1, 3, 8]
+    with pytest.raises(TooLate):
+        unacked.take(2)
+    with pytest.raises(PreconditionFailed):
+        unacked.take(2)
+    assert unacked.take_up_to(5) == [messages[0], messages[2]], "up to a tag that came too late"
+
+
+def test_tags_that_are_late_are_forgotten_in_the_end(unacked: Unacked, messages: list[Message]) -> None:
+    consumer = held_by_one(unacked, messages)
+    for tag in range(100, 100 + limits.LATE_TAGS_MAX):
+        message = Message(b"", ADDRESS, 1, messages[0].queue, False)
+        message.consumer = consumer
+        unacked.add(tag, message)
+    assert len(unacked.take_late(consumer)) == limits.LATE_TAGS_MAX + 2
+    assert len(unacked.late) == limits.LATE_TAGS_MAX
+    with pytest.raises(PreconditionFailed):
+        unacked.take(2)

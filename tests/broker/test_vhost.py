@@ -15,7 +15,14 @@ from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.priority import PriorityQueue
 from amqpd.broker.vhost import VirtualHost
-from amqpd.errors import AccessRefused, CommandInvalid, NotFound, PreconditionFailed, ResourceLocked
+from amqpd.errors import (
+    AccessRefused,
+    CommandInvalid,
+    NotFound,
+    NotImplementedByBroker,
+    PreconditionFailed,
+    ResourceLocked,
+)
 from tests.broker.world import ADDRESS, World, arguments, channel_of, content_of
 
 STRANGER = Owner("another connection")
@@ -439,6 +446,14 @@ def test_queues_are_of_the_default_type_where_they_can_be(world: World, vhost: V
     ]
     assert [queue.settings.queue_type for queue in queues] == ["quorum", *["classic"] * 4]
     assert declare_queue(world, "a", durable=True) is queues[0], "as it was asked for"
+
+
+@pytest.mark.parametrize("flag", ["if_unused", "if_empty"])
+def test_quorum_queues_are_deleted_without_a_question(world: World, vhost: VirtualHost, flag: str) -> None:
+    declare_queue(world, "q", durable=True, arguments=arguments(queue_type="quorum"))
+    with pytest.raises(NotImplementedByBroker, match=rf"{flag.replace('_', '-')} flag set are not supported by quorum"):
+        vhost.delete_queue("q", world.owner, **{"if_unused": False, "if_empty": False, flag: True})
+    vhost.delete_queue("q", world.owner, if_unused=False, if_empty=False)
 
 
 # --- policies ---

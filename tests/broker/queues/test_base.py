@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from amqpd import limits
 from amqpd.broker import contents
 from amqpd.broker.arguments import QueueSettings
 from amqpd.broker.bindings import Binding
@@ -359,6 +360,36 @@ def test_bytes_on_disk_are_estimated(world: World) -> None:
     assert again.find().ready_bytes == 0
 
 
+def test_bytes_are_counted_wherever_a_message_is(world: World) -> None:
+    """In memory, behind the window, back from a consumer, on disk."""
+    world = World(window_bytes=2000)
+    queue = world.queue()
+    for number in range(20):
+        world.send("q", b"x" * 50, persistent=number % 2 == 0)
+        world.turn()
+    world.send("q", *[b"y" * 50] * 5)
+    queue.requeue([world.take(queue), world.take(queue)])
+    queue.apply(QueueSettings(max_length_bytes=10_000))
+    assert queue.ready_bytes == 25 * 50
+    world.send("q", *[b"z" * 50] * 10)
+    world.turn()
+    assert queue.ready_bytes == 35 * 50
+    assert len(world.received()) == 35
+    assert queue.ready_bytes == 0
+
+
+def test_what_cannot_be_read_counts_for_nothing(world: World) -> None:
+    world.queue(arguments=arguments(max_length_bytes=10_000))
+    for body in (b"x" * 50, b"y" * 30):
+        world.send("q", body)
+        world.turn()
+    first = min(world.rows(SEGMENTS))
+    world.disk.tables[SEGMENTS][first] = b"junk"
+    again = world.crash()
+    assert again.find().ready_bytes == 30
+    assert again.received() == [b"y" * 30]
+
+
 # --- queues that refuse ---
 
 
@@ -520,6 +551,24 @@ def test_what_dies_on_disk_is_read_first(world: World) -> None:
         world.turn()
     world.pass_ms(60)
     assert reasons(world, "grave") == [(body, "expired") for body in everything]
+
+
+def test_many_deaths_take_turns_and_whoever_gets_waits_for_them(world: World) -> None:
+    """A turn has its bound; nobody gets what has expired meanwhile."""
+    queue = grave(world)
+    count = 3 * limits.TURN_DELIVERIES // limits.DEATH_DELIVERIES
+    world.send("q", *[b"x"] * count, expiration="10")
+    world.send("q", b"alive")
+    world.turn()
+    peer = world.server.peer(1)
+    world.now_ms += 20
+    world.broker.turn.begin((world.now_ms - world.broker.turn.epoch_ms) / 1000.0)
+    peer.send(1, "basic.get", queue="q", no_ack=True)
+    assert 1 < queue.ready_count < count + 1
+    peer.turn()
+    (said,) = peer.output()
+    assert (said.body, said.args["message_count"]) == (b"alive", 0)
+    assert world.find("grave").ready_count == count
 
 
 # --- how often a message may come back ---

@@ -11,7 +11,7 @@ from amqpd.broker.recovery import restore
 from amqpd.store.memory import MemoryStore
 from tests.protocols.amqp091.dialogue import PERSISTENT, closes, names, one, slow_server
 from tests.support import wire
-from tests.support.raw_peer import properties
+from tests.support.raw_peer import decode_properties, properties
 from tests.support.wire import DelayedStore, Peer, Server, method
 
 
@@ -507,3 +507,31 @@ def test_exclusive_queues_end_with_their_connection() -> None:
     server.turn()
     assert not server.broker.vhosts["/"].queues
     wire.check_left(server)
+
+
+# --- what others are not to see, and what they are told ---
+
+
+def test_blind_copies_are_kept_from_everybody() -> None:
+    peer = Server().peer(1)
+    for queue in ("q", "r"):
+        peer.call(1, "queue.declare", queue=queue)
+    peer.publish(1, "", "q", b"x", properties(headers={"BCC": ["r"], "a": 1}))
+    for queue in ("q", "r"):
+        peer.send(1, "basic.get", queue=queue)
+        peer.turn()
+        (said,) = peer.output()
+        assert decode_properties(said.properties) == {"headers": {"a": 1}}
+        assert said.body == b"x"
+
+
+def test_an_answer_may_be_one_of_several_copies() -> None:
+    peer = Server().peer(1, 2)
+    peer.call(1, "queue.declare", queue="q")
+    peer.call(1, "basic.consume", queue="amq.rabbitmq.reply-to", consumer_tag="r", no_ack=True)
+    (name,) = peer.connection.vhost.askers
+    peer.publish(2, "", "q", b"x", properties(headers={"CC": [name]}))
+    peer.turn()
+    (said,) = peer.output()
+    assert (said.channel, said.name, said.args["consumer_tag"], said.body) == (1, "basic.deliver", "r", b"x")
+    assert peer.call(1, "queue.purge", queue="q")["message_count"] == 1

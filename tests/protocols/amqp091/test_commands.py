@@ -29,6 +29,7 @@ SUCCEED: dict[str, dict[str, Any]] = {
     "confirm.select": {},
     "tx.select": {},
 }
+REPLY = "amq.rabbitmq.reply-to"
 SILENT: dict[str, dict[str, Any]] = {
     "basic.recover-async": {"requeue": True},
     "basic.ack": {"multiple": True},
@@ -164,6 +165,8 @@ def test_counts_of_a_declare_ok() -> None:
         ("exchange.bind", {"source": "x", "destination": "e"}, 404, "NOT_FOUND - no exchange 'x' in vhost '/'"),
         ("exchange.bind", {"source": "e", "destination": "x"}, 404, "NOT_FOUND - no exchange 'x' in vhost '/'"),
         ("queue.bind", {"queue": "x", "exchange": "e"}, 404, "NOT_FOUND - no queue 'x' in vhost '/'"),
+        ("queue.declare", {"queue": f"{REPLY}.x"}, 404, f"NOT_FOUND - no queue '{REPLY}.x' in vhost '/'"),
+        ("basic.consume", {"queue": REPLY}, 406, "PRECONDITION_FAILED - reply consumer cannot acknowledge"),
     ],
 )
 def test_refused(name: str, args: dict[str, Any], code: int, text: str) -> None:
@@ -172,6 +175,37 @@ def test_refused(name: str, args: dict[str, Any], code: int, text: str) -> None:
     class_id, method_id, _ = METHODS[name]
     kind = "connection.close" if code >= 500 else "channel.close"
     assert closes(one(peer)) == (kind, code, text, class_id, method_id)
+
+
+def test_the_pseudo_queue_of_answers() -> None:
+    """Always there, with one consumer, and so is the name of whoever waits, as long as it does."""
+    peer = with_things()
+    assert peer.call(1, "queue.declare", queue=REPLY)["consumer_count"] == 1
+    peer.call(1, "basic.consume", queue=REPLY, consumer_tag="r", no_ack=True)
+    (name,) = peer.connection.vhost.askers
+    answer = peer.call(1, "queue.declare", queue=name, passive=True)
+    assert (answer["queue"], answer["message_count"], answer["consumer_count"]) == (name, 0, 1)
+    peer.call(1, "basic.cancel", consumer_tag="r")
+    assert peer.connection.vhost.askers == {}
+    peer.call(1, "basic.consume", queue=REPLY, consumer_tag="r", no_ack=True)
+    peer.send(1, "basic.consume", queue=REPLY, consumer_tag="s", no_ack=True)
+    assert closes(one(peer))[2] == "PRECONDITION_FAILED - reply consumer already set"
+    assert peer.connection.vhost.askers == {}, "it ends with its channel"
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "args", "code"),
+    [
+        ({}, "basic.consume", {}, 540),
+        ({"x-single-active-consumer": True}, "basic.get", {}, 405),
+    ],
+)
+def test_what_a_quorum_queue_does_not_do(declared: dict[str, Any], name: str, args: dict[str, Any], code: int) -> None:
+    peer = with_things()
+    peer.call(1, "queue.declare", queue="quorum", durable=True, arguments={"x-queue-type": "quorum", **declared})
+    peer.call(1, "basic.qos", prefetch_count=1, global_=True)
+    peer.send(1, name, queue="quorum", **args)
+    assert closes(one(peer))[1] == code
 
 
 def test_modes_exclude_each_other() -> None:
