@@ -12,7 +12,7 @@ from tests.differential.search import Pair, search
 pytestmark = [pytest.mark.oracle, pytest.mark.slow, pytest.mark.timeout(120)]
 
 SEED = 20261121
-SEQUENCES = 40
+SEQUENCES = 30
 
 
 @pytest.fixture
