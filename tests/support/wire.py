@@ -12,6 +12,7 @@ from amqpd import limits
 from amqpd.broker.broker import Broker
 from amqpd.broker.message import Message
 from amqpd.broker.ports import Op, Store
+from amqpd.broker.queues import backlog, classic
 from amqpd.broker.queues.base import Queue
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.priority import PriorityQueue
@@ -388,6 +389,8 @@ def queues_of(broker: Broker) -> Iterator[Queue]:
 
 def check_broker(broker: Broker) -> None:
     """Counts add up, and everything that is named exists."""
+    assert not classic._NOTHING, "what stands for no messages has some"
+    assert not backlog._NO_RUNS, "what stands for no runs has some"
     for vhost in broker.vhosts.values():
         for binding in vhost.bindings:
             assert binding.source in vhost.exchanges, f"{binding}: its source is gone"

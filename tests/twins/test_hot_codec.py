@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from amqpd.broker.tables import bytes_of, write_shortstr
 from amqpd.protocols.adapter import Stage
 from amqpd.protocols.amqp091 import codec, hot_codec
-from amqpd.protocols.amqp091.constants import BASIC_ACK, BASIC_DELIVER, BASIC_GET_OK, BASIC_RETURN
+from amqpd.protocols.amqp091.constants import BASIC_ACK, BASIC_DELIVER, BASIC_GET_OK, BASIC_NACK, BASIC_RETURN
 from amqpd.protocols.outbox import Outbox
 from tests.support.raw_peer import content_header, frame, properties
 
@@ -65,8 +65,12 @@ def test_no_route(channel: int, exchange: str, key: str) -> None:
 
 @given(channels, tags, st.booleans())
 def test_confirm(channel: int, tag: int, multiple: bool) -> None:
-    expected = codec.method_frame(channel, BASIC_ACK, delivery_tag=tag, multiple=multiple)
-    assert hot_codec.confirm(channel, tag, multiple) == expected
+    for refused, method in ((False, BASIC_ACK), (True, BASIC_NACK)):
+        expected = codec.method_frame(channel, method, delivery_tag=tag, multiple=multiple)
+        assert hot_codec.confirm(channel, tag, multiple, refused) == expected
+    assert hot_codec.confirm(channel, tag, multiple) == codec.method_frame(
+        channel, BASIC_ACK, delivery_tag=tag, multiple=multiple
+    )
 
 
 @pytest.mark.parametrize("channel", [32768, 65535])
