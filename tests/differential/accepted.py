@@ -108,6 +108,27 @@ ACCEPTED: Final = (
         rabbitmq=r"state |basic\.deliver\(.*'maxlen'",
     ),
     Accepted(
+        "history-of-exchanges",
+        "an exchange bound to one that has a history: RabbitMQ's plug-in crashes",
+        operation=r"exchange\.bind\(",
+        amqpd=r"exchange\.bind-ok\(|basic\.deliver\(|state ",
+        rabbitmq=r"0\.0 connection\.close\(reply_code=541,|state .* gone",
+    ),
+    Accepted(
+        "expires-at-the-head",
+        "a message that expires ahead of others of less priority: RabbitMQ notices when the queue is next looked at",
+        operation=r"publish\(.*'priority': [1-9]",
+        amqpd=r"state |basic\.deliver\(.*'expired'",
+        rabbitmq=r"state ",
+    ),
+    Accepted(
+        "type-is-named",
+        "a queue declared again with another type and other arguments: RabbitMQ names the type, amqpd an argument",
+        operation=r"queue\.declare\(|'queue\.declare'",
+        amqpd=r"inequivalent arg 'x-[\w-]+' for queue",
+        rabbitmq=r"inequivalent arg 'x-queue-type' for queue",
+    ),
+    Accepted(
         "get-is-no-consumer",
         "RabbitMQ counts a get that is not settled as a consumer of a quorum queue",
         operation=r"queue\.declare\(",
