@@ -112,7 +112,7 @@ ACCEPTED: Final = (
         "an exchange bound to one that has a history: RabbitMQ's plug-in crashes",
         operation=r"exchange\.bind\(",
         amqpd=r"exchange\.bind-ok\(|basic\.deliver\(|state ",
-        rabbitmq=r"0\.0 connection\.close\(reply_code=541,|state .* gone",
+        rabbitmq=r"\d\.0 connection\.close\(reply_code=541,|state .* gone",
     ),
     Accepted(
         "expires-at-the-head",
