@@ -77,6 +77,7 @@ class Queue(Fetcher):
         self.unacked_count = 0
         self.ready_bytes: i64 = 0  # of the bodies of ready messages; counted only where max_bytes asks for it
         self.is_held = False  # the head waits for its mark before it may be delivered
+        self.passed_us: i64 = 0  # what expires at this time or before was looked at, and found nobody
         self.spared: Message | None = None  # the head, if it does not expire while it waits for its mark
         # What settings ask for; -1 where they do not.
         self.settings = settings
@@ -195,7 +196,7 @@ class Queue(Fetcher):
         if ttl_ms < 0 or 0 <= self.ttl_ms < ttl_ms:
             ttl_ms = self.ttl_ms
         if ttl_ms >= 0:
-            message.expires_at = self.turn.now_us + ttl_ms * 1000
+            message.expires_at = max(self.turn.now_us, int(self.passed_us) + 1) + ttl_ms * 1000
             self.is_expiring = True
 
     # -- out --
@@ -210,7 +211,7 @@ class Queue(Fetcher):
             message = self.head()
             if message is None:
                 break
-            if message.expires_at and message.expires_at < self.turn.now_us and message is not self.spared:
+            if message.expires_at and self._is_too_late(message):
                 left -= self._die(message, EXPIRED)
                 continue
             if not self.may_deliver(message):
@@ -275,7 +276,10 @@ class Queue(Fetcher):
         """Have what this turn published expire, overflow and go to consumers now, for an answer that counts."""
         if self.dirty and (self.is_expiring or self.is_bounded):
             self.pump(limits.TURN_DELIVERIES)
-            self.turn.now_us += 1  # what is to be delivered at once or never was not
+            # What is to be delivered at once or never was not, though it is the same moment still.
+            self.passed_us = max(self.turn.now_us, int(self.passed_us) + 1)
+            if not self.is_held:
+                self._drop(limits.TURN_DELIVERIES)
 
     def hold_ticket(self) -> int:
         """The ticket to wait for before the head may be got; 0 when it may be now."""
@@ -287,7 +291,16 @@ class Queue(Fetcher):
         return self.ticket_of_head()
 
     def _has_expired(self, message: Message) -> bool:
-        return message.expires_at != 0 and message.expires_at <= self.turn.now_us and message is not self.spared
+        """Whether nobody may have it any more who does not have it now."""
+        if message.expires_at == 0 or message is self.spared:
+            return False
+        return message.expires_at <= self.turn.now_us or message.expires_at <= self.passed_us
+
+    def _is_too_late(self, message: Message) -> bool:
+        """Whether it expired before this moment: what has no time to live at all may still go to who is ready."""
+        if message is self.spared:
+            return False
+        return message.expires_at < self.turn.now_us or message.expires_at <= self.passed_us
 
     def get(self) -> Message | None:
         """Take the head out as one unacked message; None when there is no ready one. Ask ``hold_ticket`` before."""

@@ -731,3 +731,17 @@ def test_who_gets_in_the_same_breath_gets_what_is_left(world: World) -> None:
     peer.turn()
     (said,) = peer.output()
     assert (said.body, said.args["message_count"]) == (b"2", 1)
+
+
+def test_who_looks_at_one_queue_ages_no_other(world: World) -> None:
+    """A message that is to be delivered at once or never goes to who is ready, whatever else happens in its turn."""
+    asked, queue = (
+        world.queue("asked", arguments=arguments(message_ttl=0)),
+        world.queue(arguments=arguments(message_ttl=0)),
+    )
+    peer = consuming(world)
+    world.send("asked", b"x")
+    world.send("q", b"a")
+    asked.catch_up()
+    world.turn()
+    assert (bodies(peer), asked.ready_count, queue.ready_count) == ([b"a"], 0, 0)
