@@ -122,16 +122,9 @@ ACCEPTED: Final = (
         rabbitmq=r"state ",
     ),
     Accepted(
-        "type-is-named",
-        "a queue declared again with another type and other arguments: RabbitMQ names the type, amqpd an argument",
-        operation=r"queue\.declare\(|'queue\.declare'",
-        amqpd=r"inequivalent arg 'x-[\w-]+' for queue",
-        rabbitmq=r"inequivalent arg 'x-queue-type' for queue",
-    ),
-    Accepted(
         "get-is-no-consumer",
         "RabbitMQ counts a get that is not settled as a consumer of a quorum queue",
-        operation=r"queue\.declare\(",
+        operation=r"queue\.declare\(|'queue\.declare'",
         amqpd=r"queue\.declare-ok\(",
         rabbitmq=r"queue\.declare-ok\(",
         check=lambda amqpd, rabbitmq: _uncounted(amqpd) == _uncounted(rabbitmq),
