@@ -17,6 +17,7 @@ PUBLISH_ROUTES_MAX: Final = 4096  # raw publish arguments remembered a connectio
 # -- a turn --
 TURN_BYTES: Final = 262_144  # taken from sockets before queues are pumped and outboxes written
 TURN_DELIVERIES: Final = 2048  # of one queue before the others and the sockets have their turn
+TURN_ROUNDS: Final = 8  # times that queues which others have sent something to are looked at in the same turn
 DEATH_DELIVERIES: Final = 32  # a dead letter, which is routed with new headers, is as much work as so many
 TURNS_BEFORE_YIELD_S: Final = 0.005  # work this long before other tasks of the event loop run
 STALE_TIMERS_MAX: Final = 1024  # deadlines that were set anew or cleared and still lie in the heap, beyond half of it

@@ -58,8 +58,14 @@ class Turn:
 
     def _pump(self) -> None:
         dirty = self.dirty
-        for _ in range(len(dirty)):
-            queue = dirty.popleft()
-            queue.dirty = False
-            if queue.pump(limits.TURN_DELIVERIES):
-                queue.mark_dirty()
+        unfinished: list[Queue] = []
+        rounds = 0
+        while dirty and rounds < limits.TURN_ROUNDS:  # what dies in one queue may be due in another at once
+            rounds += 1
+            for _ in range(len(dirty)):
+                queue = dirty.popleft()
+                queue.dirty = False
+                if queue.pump(limits.TURN_DELIVERIES):
+                    unfinished.append(queue)
+        for queue in unfinished:
+            queue.mark_dirty()

@@ -334,3 +334,18 @@ def test_a_chain_of_queues_that_refuse_is_walked_not_climbed(world: World, is_re
     peer.send(1, "basic.ack", delivery_tag=0, multiple=True)  # they may have credit: each is asked once more
     world.pass_ms(20)
     assert world.find("q0").ready_count == 0
+
+
+def test_a_dead_letter_that_is_due_at_once_finds_who_is_ready() -> None:
+    """Its queue is looked at in the turn of the death: in the next one, it would be too late."""
+    world = World()
+    world.queue("grave", durable=False, arguments=arguments(message_ttl=0))
+    to_grave = {"x-dead-letter-exchange": longstr(""), "x-dead-letter-routing-key": longstr("grave")}
+    world.queue("q", durable=False, arguments={**arguments(message_ttl=0), **to_grave})
+    peer = world.server.peer(1)
+    peer.call(1, "basic.consume", queue="grave", no_ack=True)
+    peer.publish(1, "", "q", b"a")
+    clock = iter(range(1, 1000))
+    while world.broker.turn.begin(next(clock) / 1000) or world.server.turn_once():
+        pass
+    assert [said.body for said in peer.output()] == [b"a"]
