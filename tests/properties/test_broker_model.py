@@ -625,20 +625,20 @@ def copy_of(store: Any) -> MemoryStore:
 
 
 TestBroker = BrokerMachine.TestCase
-TestBroker.settings = settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False)
+TestBroker.settings = settings(max_examples=90, stateful_step_count=50, report_multiple_bugs=False)
 TestPaging = PagingMachine.TestCase
-TestPaging.settings = settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False)
+TestPaging.settings = settings(max_examples=90, stateful_step_count=50, report_multiple_bugs=False)
 
 
 @needs_interpreter
 def test_compacting() -> None:
     with small_segments():
         run_state_machine_as_test(
-            PagingMachine, settings=settings(max_examples=100, stateful_step_count=50, report_multiple_bugs=False)
+            PagingMachine, settings=settings(max_examples=50, stateful_step_count=50, report_multiple_bugs=False)
         )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", [BrokerMachine, PagingMachine])
 def test_at_length(machine: type[BrokerMachine]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=80))
+    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=80))
