@@ -37,10 +37,11 @@ What a fault has:
 * ``campaign.ledger.counts[...] += 1``: more rows for the final table; ``notes()`` for lines of the fault's own.
 """
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from tests.durability.campaign import Campaign
@@ -54,6 +55,9 @@ class Launch:
     environ: dict[str, str]
     module: str = "amqpd"
     before_exec: Callable[[], None] | None = field(default=None)
+
+
+NO_SOCKET: Final = shutil.ignore_patterns("*.sock")  # the control socket of a broker that was killed cannot be copied
 
 
 class Fault(ABC):

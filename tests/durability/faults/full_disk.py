@@ -20,7 +20,7 @@ from typing import Final
 from tests.durability.campaign import Campaign, Run
 from tests.durability.errors import shim
 from tests.durability.faults import damage
-from tests.durability.faults.base import Fault, Launch
+from tests.durability.faults.base import NO_SOCKET, Fault, Launch
 from tests.durability.faults.truncate import refusal_complaint
 from tests.durability.ledger import PERSISTENT
 from tests.server.serving import NotReady
@@ -266,11 +266,11 @@ def small_disk(data: Path) -> Iterator[None]:
     data.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={used + ROOM_BYTES}", "none", str(data)], check=True)
     try:
-        shutil.copytree(aside, data, dirs_exist_ok=True)
+        shutil.copytree(aside, data, dirs_exist_ok=True, ignore=NO_SOCKET)
         shutil.rmtree(aside)
         yield
         (data / "filler").unlink(missing_ok=True)
-        shutil.copytree(data, aside)
+        shutil.copytree(data, aside, ignore=NO_SOCKET)
     finally:
         subprocess.run(["umount", "-l", str(data)], check=True)
         data.rmdir()

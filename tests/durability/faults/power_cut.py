@@ -95,7 +95,7 @@ class PowerCut(Fault):
         """One run of the broker, killed."""
         base = place / "base"
         if campaign.data.exists():
-            shutil.copytree(campaign.data, base, ignore=shutil.ignore_patterns(SKIP))
+            shutil.copytree(campaign.data, base, ignore=shutil.ignore_patterns(SKIP, "*.sock"))
         else:
             base.mkdir()
         launch = campaign.launch()

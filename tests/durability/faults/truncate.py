@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.durability.campaign import Campaign, Run
 from tests.durability.faults import damage
-from tests.durability.faults.base import Fault
+from tests.durability.faults.base import NO_SOCKET, Fault
 from tests.durability.faults.pages import PAGE, Layout
 from tests.durability.ledger import Ledger
 from tests.server.serving import NotReady
@@ -102,7 +102,7 @@ class Truncate(Fault):
         file = damage.data_file(campaign)
         layout = Layout(file.read_bytes())
         spare = campaign.directory / "spare"
-        shutil.copytree(campaign.data, spare)
+        shutil.copytree(campaign.data, spare, ignore=NO_SOCKET)
         way = campaign.random.choice(WAYS)
         way(file, campaign.random)
         self.tried[way.__name__] += 1
@@ -124,7 +124,7 @@ class Truncate(Fault):
     def is_refused(self, campaign: Campaign, way: str) -> bool:
         """Whether the broker refuses such a directory, and how it says so."""
         copy = campaign.directory / "copy"
-        shutil.copytree(campaign.data, copy)
+        shutil.copytree(campaign.data, copy, ignore=NO_SOCKET)
         launch = campaign.launch()
         launch.options[launch.options.index(str(campaign.data))] = str(copy)
         try:
