@@ -232,7 +232,7 @@ MUTANTS: Final = (
     Mutant(
         "what has expired is delivered",
         "amqpd/broker/queues/base.py",
-        "            if message.expires_at and message.expires_at < self.turn.now_us and message is not self.spared:\n",
+        "            if message.expires_at and self._is_too_late(message):\n",
         "            if False:\n",
         (BASE,),
     ),
