@@ -64,8 +64,11 @@ def test_answers(checker: PasswordChecker) -> None:
     done = wait_for(checker, 3)
     assert sorted(map(id, done)) == sorted(map(id, checks))
     assert [check.is_right for check in checks] == [True, False, False]
-    assert checker.take_done() == []
-    assert not select.select([checker.descriptor], [], [], 0)[0]
+    late: list[Check] = []
+    door = PasswordDoor(checker.descriptor, lambda: late.extend(checker.take_done()))
+    while select.select([checker.descriptor], [], [], 0.05)[0]:  # a thread may wake the loop for what was taken already
+        door.on_readable()
+    assert late == []
 
 
 def test_runs_beside_the_loop(checker: PasswordChecker) -> None:
