@@ -10,9 +10,9 @@ from amqpd.broker import contents, tables
 from amqpd.broker.fields import INTEGER_KINDS, Field, Table, longstr
 from amqpd.broker.message import BLIND, Message
 from amqpd.broker.publication import CARBON_COPIES, Publication, copies
+from amqpd.broker.queues.base import REJECTED
 
 X_DEATH: Final = "x-death"
-REJECTED: Final = "rejected"
 COUNT_MAX: Final = (1 << 63) - 1
 
 

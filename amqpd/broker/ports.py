@@ -114,8 +114,8 @@ class Home:
         """A number in the store that nothing had before."""
 
     @abstractmethod
-    def save_queue(self, queue: Queue) -> None:
-        """What is stored of ``queue`` beside its messages has changed."""
+    def save_queue(self, queue: Queue) -> int:
+        """What is stored of ``queue`` beside its messages has changed; the ticket that holds it, 0 if nothing is."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -6,7 +6,6 @@ which ticket holds it. Rules: AMQP 0-9-1, classes exchange and queue; texts: Rab
 """
 
 from collections import deque
-from collections.abc import Sequence
 
 from amqpd.broker import arguments as queue_arguments
 from amqpd.broker import equivalence, records
@@ -62,15 +61,11 @@ class VirtualHost(Home):
         numbers: QueueNumbers,
         queue_window_bytes: int,
         policies: Policies,
-        *,
-        description: str = "",
-        tags: Sequence[str] = (),
-        default_queue_type: str = "",
     ) -> None:
         self.name = name
-        self.description = description
-        self.tags = tuple(tags)
-        self.default_queue_type = default_queue_type
+        self.description = ""
+        self.tags: tuple[str, ...] = ()
+        self.default_queue_type = ""  # "" is classic
         self.policies = policies
         self.turn = turn
         self.journal = turn.journal
@@ -268,9 +263,7 @@ class VirtualHost(Home):
         self.version += 1
         if exclusive:
             owner.queues[queue.name] = queue
-        if queue.on_disk:
-            self.journal.put(META, *records.row(records.NEXT_QUEUE_KEY, self.numbers.next))
-            queue.created = self.journal.put(QUEUES, *records.queue_row(self.name, queue))
+        queue.created = self.save_queue(queue)
         return queue
 
     def make_queue(
@@ -298,10 +291,11 @@ class VirtualHost(Home):
     def take_number(self) -> int:
         return self.numbers.take()
 
-    def save_queue(self, queue: Queue) -> None:
-        if queue.on_disk:
-            self.journal.put(META, *records.row(records.NEXT_QUEUE_KEY, self.numbers.next))
-            self.journal.put(QUEUES, *records.queue_row(self.name, queue))
+    def save_queue(self, queue: Queue) -> int:
+        if not queue.on_disk:
+            return 0
+        self.journal.put(META, *records.row(records.NEXT_QUEUE_KEY, self.numbers.next))
+        return self.journal.put(QUEUES, *records.queue_row(self.name, queue))
 
     def expire_queue(self, queue: Queue) -> None:
         self.remove_queue(queue)
@@ -427,7 +421,7 @@ class VirtualHost(Home):
         ticket = message.ticket
         is_taken = message.kept
         refused: list[Message] = []
-        priority = int(message.find("priority") or 0)
+        priority, ttl_ms = int(message.find("priority") or 0), message.ttl_ms
         for queue in queues:
             if queue.deleted:
                 continue
@@ -439,7 +433,7 @@ class VirtualHost(Home):
                 continue
             is_taken = True
             entry.priority = priority
-            queue.expire_after(entry, message.ttl_ms)
+            queue.expire_after(entry, ttl_ms)
             queue.enqueue(entry)
             if stored:
                 ticket = self.journal.ticket

@@ -306,12 +306,14 @@ def set_policy(draw: Draw, world: World) -> Operation:
     definition: dict[str, Any] = {}
     for _ in range(draw(st.integers(1, 3))):
         definition |= draw(st.sampled_from(world.policy_definitions(kind)))
+    name = draw(st.sampled_from(("~p0", "~p1")))
     args = {
         "kind": kind,
-        "name": draw(st.sampled_from(("~p0", "~p1"))),
+        "name": name,
         "pattern": draw(st.sampled_from(("^~q", "^~q0$", "^~", "^~e", "^~q[01]"))),
         "apply_to": draw(st.sampled_from(("all", "queues", "exchanges") if kind == "policy" else ("queues", "all"))),
-        "priority": draw(st.integers(0, 2)),
+        # Never the same for both: which of the two RabbitMQ would take is not said.
+        "priority": 2 * draw(st.integers(0, 1)) + (name == "~p1"),
         "definition": definition,
     }
     return Operation("set policy", 0, DESK, args)

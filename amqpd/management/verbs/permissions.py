@@ -1,6 +1,6 @@
 """Verbs of permissions and topic permissions. What changes holds for connections that are open, too."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from amqpd.broker.patterns import InvalidPattern
@@ -33,20 +33,14 @@ def list_permissions(node: Node, request: Request) -> Listing:
     """Who may do what in a virtual host."""
     vhost = node.vhost(request.text("vhost"))
     given = [permission for permission in node.broker.permissions.all() if permission.vhost == vhost.name]
-    return Listing(
-        ["user", "configure", "write", "read"],
-        ([permission.user, permission.configure, permission.write, permission.read] for permission in given),
-    )
+    return _listing(given, ["user", "configure", "write", "read"])
 
 
 def list_user_permissions(node: Node, request: Request) -> Listing:
     """What a user may do where."""
     user = find(node, request.text("user"))
     given = [permission for permission in node.broker.permissions.all() if permission.user == user.name]
-    return Listing(
-        ["vhost", "configure", "write", "read"],
-        ([permission.vhost, permission.configure, permission.write, permission.read] for permission in given),
-    )
+    return _listing(given, ["vhost", "configure", "write", "read"])
 
 
 def set_topic_permissions(node: Node, request: Request) -> Done:
@@ -74,20 +68,19 @@ def list_topic_permissions(node: Node, request: Request) -> Listing:
     """Who may use which routing keys in a virtual host."""
     vhost = node.vhost(request.text("vhost"))
     given = [permission for permission in node.broker.permissions.all_topics() if permission.vhost == vhost.name]
-    return Listing(
-        ["user", "exchange", "write", "read"],
-        ([permission.user, permission.exchange, permission.write, permission.read] for permission in given),
-    )
+    return _listing(given, ["user", "exchange", "write", "read"])
 
 
 def list_user_topic_permissions(node: Node, request: Request) -> Listing:
     """Which routing keys a user may use where."""
     user = find(node, request.text("user"))
     given = [permission for permission in node.broker.permissions.all_topics() if permission.user == user.name]
-    return Listing(
-        ["vhost", "exchange", "write", "read"],
-        ([permission.vhost, permission.exchange, permission.write, permission.read] for permission in given),
-    )
+    return _listing(given, ["vhost", "exchange", "write", "read"])
+
+
+def _listing(given: Sequence[Permission | TopicPermission], columns: list[str]) -> Listing:
+    """Attributes of each as its row."""
+    return Listing(columns, ([getattr(permission, column) for column in columns] for permission in given))
 
 
 VERBS: Final[Mapping[str, Callable[[Node, Request], Result]]] = {

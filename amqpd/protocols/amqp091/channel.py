@@ -67,7 +67,6 @@ class Channel(Outlet):
         self.confirms: Confirms | None = None
         self.is_confirming = False  # noted in turn.confirming or waiting for a ticket
         self.tx: Transaction | None = None
-        self.reply_name = ""  # where answers to this channel go (direct reply-to); "" while it does not ask
         self.has_refused = False  # a queue refused something of the transaction that is committed
         self.answers = Answers(self)
         # Assembly of a content whose method came alone.
