@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges import seen
@@ -19,6 +19,15 @@ from amqpd.broker.fields import Table
 if TYPE_CHECKING:
     from amqpd.broker.publication import Publication
     from amqpd.broker.vhost import VirtualHost
+
+
+class Properties(TypedDict, total=False):
+    """What an exchange is declared with beside its name; what is left out is False or empty."""
+
+    durable: bool
+    auto_delete: bool
+    internal: bool
+    arguments: Table | None
 
 
 class Exchange(ABC):

@@ -18,10 +18,10 @@ import heapq
 import math
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.base import Exchange, Properties
 from amqpd.broker.exchanges.hashing import HASH_MAX, hash64
 from amqpd.broker.exchanges.terms import as_term
 from amqpd.broker.fields import Field, Table
@@ -42,16 +42,8 @@ class ConsistentHashExchange(Exchange):
     type_name = "x-consistent-hash"
     uses_keys = False
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         self._header = _text(self.arguments.get("hash-header"))
         self._property = _text(self.arguments.get("hash-property"))
         self.uses_message = self._header is not None or self._property is not None

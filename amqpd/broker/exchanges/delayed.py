@@ -14,12 +14,12 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 from amqpd import limits
 from amqpd.broker import contents, tables
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.base import Exchange, Properties
 from amqpd.broker.exchanges.plain_types import PLAIN_TYPES
 from amqpd.broker.exchanges.schedule import Schedule
 from amqpd.broker.fields import INTEGER_KINDS, Field, Table
@@ -54,18 +54,10 @@ class DelayedExchange(Exchange):
     type_name = "x-delayed-message"
     uses_message = True
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         # How it routes. Duplicates are dropped here, before they wait.
-        self._inner = _inner_type(self.arguments)(name, durable=durable, arguments=self.arguments)
+        self._inner = _inner_type(self.arguments)(name, durable=self.durable, arguments=self.arguments)
         self.seen, self._inner.seen = self.seen or self._inner.seen, None
         self.uses_keys = self._inner.uses_keys
         self._schedules: dict[int, Schedule] = {}  # by table; there once it was started

@@ -5,10 +5,10 @@ bindings (``routing.py``). Rules: AMQP 0-9-1 section 3.1.3.1.
 """
 
 from collections.abc import Iterable
+from typing import Unpack
 
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
-from amqpd.broker.fields import Table
+from amqpd.broker.exchanges.base import Exchange, Properties
 from amqpd.broker.publication import Publication
 
 
@@ -17,16 +17,8 @@ class DirectExchange(Exchange):
 
     type_name = "direct"
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         # Binding key -> its bindings, in order; a key without bindings is not kept.
         self._by_key: dict[str, dict[Binding, None]] = {}
 

@@ -5,10 +5,10 @@ apart, and ignored.
 """
 
 from collections.abc import Iterable
+from typing import Unpack
 
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
-from amqpd.broker.fields import Table
+from amqpd.broker.exchanges.base import Exchange, Properties
 from amqpd.broker.publication import Publication
 
 
@@ -17,16 +17,8 @@ class FanoutExchange(Exchange):
 
     type_name = "fanout"
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         self._bindings: dict[Binding, None] = {}
 
     def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:

@@ -8,10 +8,10 @@ no number, and inside arrays and tables the types count.
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Unpack
 
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.base import Exchange, Properties
 from amqpd.broker.exchanges.terms import as_term
 from amqpd.broker.fields import TYPE_NAMES, Field, Table
 from amqpd.broker.publication import Publication
@@ -32,16 +32,8 @@ class HeadersExchange(Exchange):
     type_name = "headers"
     uses_message = True
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         self._wishes: dict[Binding, _Wish] = {}
 
     def check_binding(self, key: str, arguments: Table) -> None:

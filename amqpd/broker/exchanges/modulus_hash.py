@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.base import Exchange, Properties
 from amqpd.broker.exchanges.hashing import hash64
-from amqpd.broker.fields import Table
 
 if TYPE_CHECKING:
     from amqpd.broker.publication import Publication
@@ -27,16 +26,8 @@ class ModulusHashExchange(Exchange):
     type_name = "x-modulus-hash"
     uses_keys = False
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         self._bindings: list[Binding] = []  # by name
 
     def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:

@@ -8,12 +8,11 @@ are. Binding keys are kept, since they tell bindings apart, and ignored.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.base import Exchange, Properties
 from amqpd.broker.exchanges.hashing import hash64
-from amqpd.broker.fields import Table
 
 if TYPE_CHECKING:
     from amqpd.broker.publication import Publication
@@ -26,16 +25,8 @@ class RandomExchange(Exchange):
     uses_message = True  # not that it reads it: no two answers are the same
     uses_keys = False
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         self._places: dict[Binding, int] = {}  # where each is in ``_bindings``
         self._bindings: list[Binding] = []
         self._count = 0  # of messages

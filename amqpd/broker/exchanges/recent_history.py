@@ -8,10 +8,11 @@ header ``x-recent-history-no-store`` is not remembered. Rules and texts: RabbitM
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 from amqpd import limits
 from amqpd.broker.bindings import Binding
+from amqpd.broker.exchanges.base import Properties
 from amqpd.broker.exchanges.fanout import FanoutExchange
 from amqpd.broker.exchanges.terms import as_term
 from amqpd.broker.fields import Table
@@ -31,16 +32,8 @@ class RecentHistoryExchange(FanoutExchange):
 
     type_name = "x-recent-history"
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         length = self.arguments.get(LENGTH)
         self._length = length.value if length is not None and isinstance(length.value, int) else DEFAULT_LENGTH
         self._history: deque[Publication] = deque()

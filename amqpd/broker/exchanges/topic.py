@@ -11,11 +11,11 @@ RabbitMQ 4.3.5 forbids more than two ``#`` in a binding key; here any number of 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Unpack
 
 from amqpd.broker.bindings import Binding
-from amqpd.broker.exchanges.base import Exchange
+from amqpd.broker.exchanges.base import Exchange, Properties
 from amqpd.broker.exchanges.trie import Node, match
-from amqpd.broker.fields import Table
 from amqpd.broker.publication import Publication
 
 
@@ -24,16 +24,8 @@ class TopicExchange(Exchange):
 
     type_name = "topic"
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-    ) -> None:
-        super().__init__(name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments)
+    def __init__(self, name: str, **properties: Unpack[Properties]) -> None:
+        super().__init__(name, **properties)
         self._root = Node()
 
     def match(self, routing_key: str, message: Publication | None) -> Iterable[Binding]:
