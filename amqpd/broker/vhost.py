@@ -22,7 +22,7 @@ from amqpd.broker.owner import Owner
 from amqpd.broker.policies import EXCHANGE, OPERATOR_POLICY, POLICY, Policies, Policy
 from amqpd.broker.ports import BINDINGS, EXCHANGES, META, QUEUES, THERE, Asker, Home
 from amqpd.broker.publication import Publication
-from amqpd.broker.queues.base import Queue
+from amqpd.broker.queues.base import Declared, Queue
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.priority import PriorityQueue
 from amqpd.broker.routing import keeps_messages, needs_message, route_keys
@@ -273,18 +273,8 @@ class VirtualHost(Home):
         policies = self._policies_of(name, arguments)
         settings = self._settings(arguments, policies)
         kind = PriorityQueue if settings.max_priority else ClassicQueue
-        queue = kind(
-            name,
-            number,
-            self.turn,
-            arguments,
-            durable=durable,
-            auto_delete=auto_delete,
-            owner=owner,
-            settings=settings,
-            home=self,
-            window_bytes=self.queue_window_bytes,
-        )
+        declared = Declared(name, arguments, settings, durable=durable, auto_delete=auto_delete, owner=owner)
+        queue = kind(declared, number, self.turn, self.queue_window_bytes, self)
         queue.policies = policies
         return queue
 

@@ -34,41 +34,61 @@ MAXLEN: Final = "maxlen"
 DELIVERY_LIMIT: Final = "delivery_limit"
 
 
-class Queue(Fetcher):
-    """A queue of one virtual host.
-
-    ``queue_id`` is its number in the store, never used twice. ``owner``: the connection that it is exclusive to, None
-    for a queue that is for all. ``created``: the ticket that holds its declaration, 0 when it needs no disk. ``front``:
-    the queue that messages and clients know; another one where this is a part of it (``priority.py``).
+class Declared:
+    """What a queue is declared with, and the settings that come of it. ``owner``: the connection that it is exclusive
+    to, None for a queue that is for all.
     """
 
     def __init__(
         self,
         name: str,
-        queue_id: int,
-        turn: Turn,
         arguments: Table,
+        settings: QueueSettings,
         *,
         durable: bool,
         auto_delete: bool,
         owner: Owner | None,
-        settings: QueueSettings,
-        home: Home | None,
-        front: Queue | None = None,
     ) -> None:
         self.name = name
-        self.queue_id = queue_id
-        self.turn = turn
-        self.journal = turn.journal
         self.arguments = arguments
+        self.settings = settings
         self.durable = durable
         self.auto_delete = auto_delete
         self.owner = owner
+
+
+class Queue(Fetcher):
+    """A queue of one virtual host.
+
+    ``queue_id`` is its number in the store, never used twice. ``created``: the ticket that holds its declaration, 0
+    when it needs no disk. ``window_bytes`` of its messages stay in memory. ``front``: the queue that messages and
+    clients know; another one where this is a part of it (``priority.py``).
+    """
+
+    def __init__(
+        self,
+        declared: Declared,
+        queue_id: int,
+        turn: Turn,
+        window_bytes: int,
+        home: Home | None,
+        front: Queue | None = None,
+    ) -> None:
+        self.name = declared.name
+        self.queue_id = queue_id
+        self.turn = turn
+        self.journal = turn.journal
+        self.window_bytes = window_bytes
+        self.arguments = declared.arguments
+        self.durable = declared.durable
+        self.auto_delete = declared.auto_delete
+        self.owner = declared.owner
         self.home = home
         self.front: Queue = self if front is None else front
-        self.on_disk = durable and owner is None  # an exclusive queue ends with its connection, durable or not
+        # An exclusive queue ends with its connection, durable or not.
+        self.on_disk = declared.durable and declared.owner is None
         self.created = 0
-        self.consumers = Consumers(settings.single_active_consumer)
+        self.consumers = Consumers(declared.settings.single_active_consumer)
         self.dirty = False
         self.deleted = False
         self.enlisted = False
@@ -80,7 +100,7 @@ class Queue(Fetcher):
         self.passed_us: i64 = 0  # what expires at this time or before was looked at, and found nobody
         self.spared: Message | None = None  # the head, if it does not expire while it waits for its mark
         # What settings ask for; -1 where they do not.
-        self.settings = settings
+        self.settings = declared.settings
         self.policies: tuple[object, object] = (None, None)  # what of the settings policies say
         self.ttl_ms: i64 = -1
         self.max_length: i64 = -1
@@ -92,7 +112,7 @@ class Queue(Fetcher):
         self.is_expiring = False  # some messages may expire
         self.expiry: _Expiry | None = None
         self.disuse: _Disuse | None = None
-        self.apply(settings)
+        self.apply(declared.settings)
 
     def part_numbers(self) -> dict[int, int]:
         """By priority, the numbers in the store of parts that have one of their own."""

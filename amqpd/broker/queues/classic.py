@@ -16,13 +16,10 @@ from typing import Final
 from mypy_extensions import i64
 
 from amqpd import limits
-from amqpd.broker.arguments import QueueSettings
-from amqpd.broker.fields import Table
 from amqpd.broker.message import MOVED, Message
-from amqpd.broker.owner import Owner
 from amqpd.broker.ports import ACKS, CLEAR, NEXT, QUARANTINE, SCRATCH, SEGMENTS, STATES, Home, Op
 from amqpd.broker.queues.backlog import Backlog, Run
-from amqpd.broker.queues.base import Queue, body_size
+from amqpd.broker.queues.base import Declared, Queue, body_size
 from amqpd.broker.queues.segments import Segment, SegmentWriter, queue_key
 from amqpd.broker.records import seal
 from amqpd.broker.turn import Turn
@@ -36,20 +33,13 @@ class ClassicQueue(Queue):
 
     def __init__(
         self,
-        name: str,
+        declared: Declared,
         queue_id: int,
         turn: Turn,
-        arguments: Table,
-        *,
-        durable: bool,
-        auto_delete: bool,
-        owner: Owner | None,
-        settings: QueueSettings,
-        home: Home | None,
         window_bytes: int,
+        home: Home | None,
         front: Queue | None = None,
     ) -> None:
-        self.window_bytes = window_bytes
         self.ready: deque[Message] = _NOTHING
         self.returned: list[tuple[int, Message]] = []  # by position; where returns count, by the order of return
         self.return_count = 0
@@ -63,18 +53,7 @@ class ClassicQueue(Queue):
         self.asked_mark = 0
         self.asked_ticket = 0
         self.awaits_batch = False  # the head does, before it may be delivered
-        super().__init__(
-            name,
-            queue_id,
-            turn,
-            arguments,
-            durable=durable,
-            auto_delete=auto_delete,
-            owner=owner,
-            settings=settings,
-            home=home,
-            front=front,
-        )
+        super().__init__(declared, queue_id, turn, window_bytes, home, front)
         self.backlog = Backlog(self, window_bytes // 4)
 
     # -- in --

@@ -8,11 +8,9 @@ message of its priority comes, so that levels nobody uses cost nothing.
 from __future__ import annotations
 
 from amqpd.broker.arguments import QueueSettings
-from amqpd.broker.fields import Table
 from amqpd.broker.message import Message
-from amqpd.broker.owner import Owner
 from amqpd.broker.ports import NEXT, Home, Op
-from amqpd.broker.queues.base import Queue
+from amqpd.broker.queues.base import Declared, Queue
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.turn import Turn
 
@@ -20,34 +18,10 @@ from amqpd.broker.turn import Turn
 class PriorityQueue(Queue):
     """See the module. ``filled``: bit n is set when the part of priority n has ready messages."""
 
-    def __init__(
-        self,
-        name: str,
-        queue_id: int,
-        turn: Turn,
-        arguments: Table,
-        *,
-        durable: bool,
-        auto_delete: bool,
-        owner: Owner | None,
-        settings: QueueSettings,
-        home: Home | None,
-        window_bytes: int,
-    ) -> None:
+    def __init__(self, declared: Declared, queue_id: int, turn: Turn, window_bytes: int, home: Home | None) -> None:
         self.parts: dict[int, ClassicQueue] = {}
         self.filled = 0
-        self.window_bytes = window_bytes
-        super().__init__(
-            name,
-            queue_id,
-            turn,
-            arguments,
-            durable=durable,
-            auto_delete=auto_delete,
-            owner=owner,
-            settings=settings,
-            home=home,
-        )
+        super().__init__(declared, queue_id, turn, window_bytes, home)
 
     # -- parts --
 
@@ -71,20 +45,10 @@ class PriorityQueue(Queue):
 
     def add_part(self, priority: int, number: int) -> ClassicQueue:
         """The part of ``priority``, stored under ``number``."""
+        # A part drops nothing itself; it counts bytes if the queue has to.
         settings = QueueSettings(max_length_bytes=0 if self.max_bytes >= 0 else None)
-        part = ClassicQueue(
-            self.name,
-            number,
-            self.turn,
-            {},
-            durable=self.durable,
-            auto_delete=False,
-            owner=self.owner,
-            settings=settings,
-            home=None,
-            window_bytes=self.window_bytes,
-            front=self,
-        )
+        declared = Declared(self.name, {}, settings, durable=self.durable, auto_delete=False, owner=self.owner)
+        part = ClassicQueue(declared, number, self.turn, self.window_bytes, None, self)
         part.backlog.priority = priority
         self.parts[priority] = part
         return part
