@@ -1,4 +1,5 @@
 """Where a basic.publish goes: from the method's bytes to a route, once for as long as nothing changes."""
+# HOT for keys that keep changing. Bench: tests/bench, H-100K.
 
 from __future__ import annotations
 
