@@ -143,15 +143,30 @@ class Backlog:
         return sum([self._count_run(run) for run in runs])
 
     def _count_run(self, run: Run) -> int:
+        return sum([int.from_bytes(record[4][11:19], "big") for record in self._read_run(run)])
+
+    def _read_run(self, run: Run) -> list[Record]:
+        """Read at once; none where the segment is damaged, which is told when a consumer comes to it."""
         segment = run.segment.current()
         key = segment.key(self.queue_id)
         value = self.compacted.get(segment) or self.journal.store.read(_table(segment), key)
         try:
             records = read_segment(key, value)
         except CorruptSegment:
-            return 0  # told when a consumer comes to it
-        wanted = [record[4] for record in records if record[0] >= run.first and not segment.is_settled(record[0])]
-        return sum([int.from_bytes(content[11:19], "big") for content in wanted[: run.count]])
+            return []
+        wanted = [record for record in records if record[0] >= run.first and not segment.is_settled(record[0])]
+        return wanted[: run.count]
+
+    def peek(self, limit: int) -> list[Message]:
+        """The first ``limit`` messages of the runs, in order. Changes nothing, and reads at once."""
+        messages: list[Message] = []
+        for run in [*self.here, *self.coming, *self.away]:
+            if len(messages) >= limit:
+                break
+            segment = run.segment.current()
+            for record in self._read_run(run)[: limit - len(messages)]:
+                messages.append(self._message(segment, record))
+        return messages
 
     def add_run(self, run: Run) -> None:
         """Ready messages behind all others that are now on disk only."""
@@ -224,21 +239,23 @@ class Backlog:
             self.queue.lose(run.count)
             return []
         messages: list[Message] = []
-        stored = not segment.scratch
-        mark = self.queue.recovered_mark
         index = bisect.bisect_left(records, run.first, key=_position)
         while len(messages) < run.count:
-            position, channel, expires_at, address, content = records[index]
+            record = records[index]
             index += 1
-            if not segment.is_settled(position):
-                message = Message(content, address, channel, self.queue.front, stored)
-                message.position = position
-                message.priority = self.priority
-                message.expires_at = expires_at
-                message.segment = segment
-                message.redelivered = position <= mark
-                messages.append(message)
+            if not segment.is_settled(record[0]):
+                messages.append(self._message(segment, record))
         return messages
+
+    def _message(self, segment: Segment, record: Record) -> Message:
+        position, channel, expires_at, address, content = record
+        message = Message(content, address, channel, self.queue.front, not segment.scratch)
+        message.position = position
+        message.priority = self.priority
+        message.expires_at = expires_at
+        message.segment = segment
+        message.redelivered = position <= self.queue.recovered_mark
+        return message
 
     def _records(self, segment: Segment) -> list[Record]:
         """What is in a segment that is here; none, when it is damaged."""

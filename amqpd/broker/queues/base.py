@@ -379,6 +379,11 @@ class Queue(Fetcher):
         """The ready message that is next; None when there is none, or none in memory yet."""
 
     @abstractmethod
+    def peek(self, limit: int) -> list[Message]:
+        """The first ``limit`` ready messages, in the order in which they are to be delivered. Changes nothing; what is
+        on disk only is read while everybody waits."""
+
+    @abstractmethod
     def may_deliver(self, message: Message) -> bool:
         """Whether a crash now would bring the head back as redelivered. If not, ask for the mark that does it."""
 

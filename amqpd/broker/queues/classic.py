@@ -10,6 +10,7 @@ disk, ``backlog.py``) | tail. The latter two are empty while the queue fits its 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import deque
 from typing import Final
 
@@ -126,6 +127,14 @@ class ClassicQueue(Queue):
         if not self.ready and self.paging:
             self._refill()
         return self.ready[0] if self.ready else None
+
+    def peek(self, limit: int) -> list[Message]:
+        messages = [message for _, message in heapq.nsmallest(limit, self.returned)]
+        messages.extend(itertools.islice(self.ready, limit - len(messages)))
+        if self.paging:
+            messages.extend(self.backlog.peek(limit - len(messages)))
+        messages.extend(itertools.islice(self.tail, limit - len(messages)))
+        return messages
 
     def take(self, message: Message) -> None:
         if self.returned:

@@ -94,6 +94,12 @@ class PriorityQueue(Queue):
             return self.head()
         return message
 
+    def peek(self, limit: int) -> list[Message]:
+        messages: list[Message] = []
+        for priority in sorted(self.parts, reverse=True):
+            messages.extend(self.parts[priority].peek(limit - len(messages)))
+        return messages
+
     def may_deliver(self, message: Message) -> bool:
         return self.parts[message.priority].may_deliver(message)
 

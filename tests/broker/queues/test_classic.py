@@ -10,7 +10,8 @@ from amqpd.broker.ports import STATES
 from amqpd.broker.queues.classic import ClassicQueue
 from amqpd.broker.queues.segments import queue_key
 from amqpd.broker.records import unseal
-from tests.broker.world import World
+from amqpd.protocols.amqp091.hot_codec import body_of
+from tests.broker.world import World, arguments
 from tests.support import raw_peer
 from tests.support.wire import Peer
 
@@ -90,6 +91,27 @@ def test_positions_grow_and_stay(world: World, queue: ClassicQueue) -> None:
 
 
 # --- requeue ---
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5])
+def test_peeking_sees_what_comes_next(world: World, queue: ClassicQueue, limit: int) -> None:
+    """Requeued ones first. Any steps: ``test_classic_on_disk.py``."""
+    world.publish(queue, *numbers(1, 4))
+    queue.requeue([world.take(queue), world.take(queue)][::-1])
+    expected = [(b"1", True), (b"2", True), (b"3", False), (b"4", False)]
+    assert [(message.content, message.redelivered) for message in queue.peek(limit)] == expected[:limit]
+    assert counts(queue) == (4, 0)
+    assert world.drain(queue) == expected
+
+
+def test_peeking_sees_returns_in_the_order_in_which_they_came_where_they_count(world: World) -> None:
+    queue = world.queue(arguments=arguments(queue_type="quorum"))
+    world.send("q", b"1", b"2", b"3")
+    first, second = world.take(queue), world.take(queue)
+    queue.requeue([second])
+    queue.requeue([first])
+    assert [body_of(message.content) for message in queue.peek(3)] == [b"2", b"1", b"3"]
+    assert world.received() == [b"2", b"1", b"3"]
 
 
 def test_requeued_is_redelivered_in_its_place(world: World, queue: ClassicQueue) -> None:

@@ -691,6 +691,8 @@ def check_steps(steps: list[tuple[str, int]]) -> None:
         world.turn()
         world.store.is_reading = False
         assert (queue.ready_count, queue.unacked_count) == (len(ready), len(held))
+        seen = [(message.content, message.redelivered) for message in queue.peek(count)]
+        assert seen == [(b"%d" % number, redelivered) for number, redelivered in ready]
     finish(world, kept, ready, held)
 
 

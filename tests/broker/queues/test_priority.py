@@ -92,6 +92,12 @@ def test_what_comes_later_goes_first_if_it_is_higher(world: World, queue: Priori
     assert world.received() == [b"2a", b"1b"]
 
 
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 4, 5])
+def test_peeking_takes_the_highest_first_too(world: World, queue: PriorityQueue, limit: int) -> None:
+    batch(world, b"1a", b"2a", b"1b", b"2b")
+    assert [body_of(message.content) for message in queue.peek(limit)] == [b"2a", b"2b", b"1a", b"1b"][:limit]
+
+
 def test_requeued_is_redelivered_in_its_place(world: World, queue: PriorityQueue) -> None:
     batch(world, b"2a", b"2b", b"1a", b"1b")
     taken = [world.take(queue) for _ in range(3)]
@@ -501,7 +507,10 @@ def run(steps: list[tuple[str, int, bool]], window_bytes: int) -> None:
                 ready = sorted([entry for entry in (*ready, *(entry for _, entry in unacked)) if entry[2]])
                 unacked = []
         world.turn()
-        assert world.find_priorities().ready_count == len(ready)
+        queue = world.find_priorities()
+        assert queue.ready_count == len(ready)
+        seen = [body_of(message.content)[:3] for message in queue.peek(len(steps))]
+        assert seen == [b"%03d" % number for _, number, _ in ready]
     assert [body[:3] for body in world.received()] == [b"%03d" % number for _, number, _ in ready]
 
 
