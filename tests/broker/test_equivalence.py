@@ -129,5 +129,27 @@ def test_texts(current: Field | None, received: Field | None, text: str) -> None
     assert text_of_refusal(arguments(current), arguments(received)) == text
 
 
-def test_the_first_difference_by_name_is_told() -> None:
-    assert "'x-a'" in text_of_refusal({"x-b": ONE, "x-a": ONE}, {})
+# --- which of several differences is told ---
+
+KINDS = {"classic": {}, "quorum": {"x-queue-type": longstr("quorum")}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("first", "second"), [("x-overflow", "x-a"), ("x-a", "x-b")])
+def test_arguments_that_a_type_knows_come_first_then_the_others_by_name(kind: str, first: str, second: str) -> None:
+    others = {second: ONE, first: ONE}
+    assert f"'{first}'" in text_of_refusal(KINDS[kind], KINDS[kind] | others)
+    assert f"'{first}'" in text_of_refusal(KINDS[kind] | others, KINDS[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second"),
+    [
+        ("classic", "x-expires", "x-dead-letter-exchange"),
+        ("quorum", "x-dead-letter-exchange", "x-expires"),
+        ("classic", "x-max-priority", "x-delivery-limit"),
+        ("quorum", "x-delivery-limit", "x-max-priority"),
+    ],
+)
+def test_each_type_of_queue_has_an_order_of_its_own(kind: str, first: str, second: str) -> None:
+    assert f"'{first}'" in text_of_refusal(KINDS[kind], {**KINDS[kind], second: ONE, first: ONE})

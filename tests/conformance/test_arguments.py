@@ -169,6 +169,60 @@ def test_arguments_for_a_queue_that_is_there_are_compared_only(peer: RawPeer, na
     peer.call(1, "queue.declare", queue=queue, passive=True, arguments={"x-expires": 0})
 
 
+COMPARED_IN_ORDER: dict[str, list[str]] = {
+    "classic": [
+        "x-expires",
+        "x-message-ttl",
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-priority",
+        "x-overflow",
+        "x-queue-mode",
+        "x-queue-version",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-queue-master-locator",
+        "x-foo",
+    ],
+    "quorum": [
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-dead-letter-strategy",
+        "x-expires",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-overflow",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-quorum-initial-group-size",
+        "x-delivery-limit",
+        "x-message-ttl",
+        "x-queue-leader-locator",
+        "x-foo",
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", COMPARED_IN_ORDER)
+def test_of_several_arguments_that_differ_the_first_is_told(peer: RawPeer, name: Name, kind: str) -> None:
+    queue = name("q")
+    peer.call(1, "queue.declare", queue=queue, durable=True, arguments={"x-queue-type": kind})
+    names = COMPARED_IN_ORDER[kind]
+    for position, first in enumerate(names[:-1]):  # the last one is known to nobody: nothing comes behind it
+        arguments = {"x-queue-type": kind} | dict.fromkeys(reversed(names[position:]), "other")
+        received = "'other' but current is" if first == "x-queue-type" else "the value 'other' of type 'longstr' but"
+        text = f"PRECONDITION_FAILED - inequivalent arg '{first}' for queue '{queue}' in vhost '/': received {received}"
+        peer.send(1, "queue.declare", queue=queue, durable=True, arguments=arguments)
+        got = peer.expect(1, "channel.close", reply_code=406)
+        assert got["reply_text"].startswith(text)
+        peer.send(1, "channel.close-ok")
+        peer.open_channel(1)
+
+
 def test_consumer_priority_of_a_wrong_type(peer: RawPeer) -> None:
     queue = peer.call(1, "queue.declare", exclusive=True)["queue"]
     text = f"PRECONDITION_FAILED - invalid arg 'x-priority' for queue '{queue}' in vhost '/':"

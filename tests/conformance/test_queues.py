@@ -292,6 +292,15 @@ def test_unbinding_an_exclusive_queue_of_another(peer: RawPeer, connect: Connect
     other.refused(1, 405, locked(queue), "queue.unbind", **key)
 
 
+def test_what_a_binding_asks_for_counts_before_whose_queue_it_is(peer: RawPeer, connect: Connect, name: Name) -> None:
+    queue, nobody = declare(peer, name("q"), exclusive=True), name("q")
+    text = "PRECONDITION_FAILED - Invalid x-match field type signedint (value 1); expected longstr"
+    key = {"exchange": "amq.headers", "arguments": {"x-match": 1}}
+    other = connect()
+    other.refused(1, 406, text, "queue.bind", queue=queue, **key)
+    other.refused(1, 404, missing(nobody), "queue.bind", queue=nobody, **key)
+
+
 def test_publishing_to_an_exclusive_queue_of_another(peer: RawPeer, connect: Connect, name: Name) -> None:
     queue = declare(peer, name("q"), exclusive=True)
     other = connect()

@@ -223,7 +223,9 @@ def queue_bind(channel: Channel, method: codec.Method) -> None:
     name = _last_queue(channel, method["queue"])
     binding = _queue_binding(method, name)
     _check_binding(channel, binding.source, "queue", name, binding.key)
-    vhost.get_exchange(method["exchange"])
+    source = vhost.get_exchange(method["exchange"])
+    if name in vhost.queues:
+        source.check_binding(binding.key, binding.arguments)  # what is asked for counts before whose queue it is
     vhost.get_queue(name, channel.connection)
     _reply(channel, method, vhost.bind(binding))
 
