@@ -19,7 +19,10 @@ def anything(amqpd: Lines, rabbitmq: Lines) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A difference that ends the comparison: patterns of the operation, and of each line that only one broker said."""
+    """A difference that ends the comparison: patterns of the operation, and of each line that only one broker said.
+
+    ``before``: each is found in an operation that came before.
+    """
 
     name: str
     reason: str
@@ -27,14 +30,16 @@ class Accepted:
     amqpd: str
     rabbitmq: str
     check: Callable[[Lines, Lines], bool] = anything
+    before: tuple[str, ...] = ()
 
-    def explains(self, operation: str, amqpd: Lines, rabbitmq: Lines) -> bool:
+    def explains(self, operation: str, amqpd: Lines, rabbitmq: Lines, before: Lines) -> bool:
         return (
             re.search(self.operation, operation) is not None
             and bool(amqpd or rabbitmq)
             and all(re.search(self.amqpd, line) for line in amqpd)
             and all(re.search(self.rabbitmq, line) for line in rabbitmq)
             and self.check(amqpd, rabbitmq)
+            and all(any(re.search(pattern, line) for line in before) for pattern in self.before)
         )
 
 
@@ -108,11 +113,23 @@ ACCEPTED: Final = (
         rabbitmq=r"state |basic\.deliver\(.*'maxlen'",
     ),
     Accepted(
-        "history-of-exchanges",
-        "an exchange bound to one that has a history: RabbitMQ's plug-in crashes",
-        operation=r"exchange\.bind\(",
-        amqpd=r"exchange\.bind-ok\(|basic\.deliver\(|state ",
-        rabbitmq=r"\d\.0 connection\.close\(reply_code=541,|state .* gone",
+        "history-of-what-is-not-committed",
+        "publishes of a transaction: RabbitMQ's plug-in remembers them before the commit, and after a rollback, too",
+        operation=r"queue\.bind\(",
+        amqpd=r"state |basic\.deliver\(",
+        rabbitmq=r"state |basic\.deliver\(",
+        before=(r"x-recent-history", r"tx\.select\(", r" publish\("),
+    ),
+    Accepted(
+        "deaths-at-once",
+        "several messages die of one operation: RabbitMQ's queues hand them on one by one, side by side with the"
+        " channel, and a consumer gets each as it comes; amqpd delivers when all are there",
+        operation=r"publish\(",
+        amqpd=r"basic\.deliver\(",
+        rabbitmq=r"basic\.deliver\(",
+        check=lambda amqpd, rabbitmq: (
+            "x-death: [F{" in "".join(amqpd) and _bodies_by_looks(amqpd) == _bodies_by_looks(rabbitmq)
+        ),
     ),
     Accepted(
         "expires-at-the-head",
@@ -122,12 +139,21 @@ ACCEPTED: Final = (
         rabbitmq=r"state ",
     ),
     Accepted(
+        "get-counts-what-expires",
+        "RabbitMQ counts what has expired behind a message of a quorum queue until that is got",
+        operation=r"basic\.get\(",
+        amqpd=r"basic\.get-ok\(.*x-delivery-count",
+        rabbitmq=r"basic\.get-ok\(.*x-delivery-count",
+        check=lambda amqpd, rabbitmq: _without_count("message", amqpd) == _without_count("message", rabbitmq),
+        before=(r"'quorum'", r"'expiration'|message-ttl"),
+    ),
+    Accepted(
         "get-is-no-consumer",
         "RabbitMQ counts a get that is not settled as a consumer of a quorum queue",
         operation=r"queue\.declare\(|'queue\.declare'",
         amqpd=r"queue\.declare-ok\(",
         rabbitmq=r"queue\.declare-ok\(",
-        check=lambda amqpd, rabbitmq: _uncounted(amqpd) == _uncounted(rabbitmq),
+        check=lambda amqpd, rabbitmq: _without_count("consumer", amqpd) == _without_count("consumer", rabbitmq),
     ),
 )
 
@@ -136,5 +162,14 @@ def _bodies(lines: Lines) -> Lines:
     return sorted(line.rpartition(" ")[2] for line in lines)
 
 
-def _uncounted(lines: Lines) -> Lines:
-    return [re.sub(r"consumer_count=\d+", "", line) for line in lines]
+def _bodies_by_looks(lines: Lines) -> dict[str, Lines]:
+    """In their order, those of deliveries that look the same but for their tags."""
+    bodies: dict[str, Lines] = {}
+    for line in lines:
+        looks, _, body = re.sub(r"delivery_tag=\d+", "", line).rpartition(" ")
+        bodies.setdefault(looks, []).append(body)
+    return bodies
+
+
+def _without_count(noun: str, lines: Lines) -> Lines:
+    return [re.sub(rf"{noun}_count=\d+", "", line) for line in lines]

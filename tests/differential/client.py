@@ -95,7 +95,7 @@ class Client:
         self.expires = any(expires_soon(each.args) for each in sequence)
         self.heard_by_queues = {"queue.declare"} if self.expires else set()
         if any(mentions(each.args, "x-recent-history") for each in sequence):
-            self.heard_by_queues |= {"queue.bind", "exchange.bind"}
+            self.heard_by_queues.add("queue.bind")
 
     # -- one operation
 

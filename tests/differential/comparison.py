@@ -21,7 +21,8 @@ def find_difference(amqpd: Transcript, rabbitmq: Transcript) -> Difference | Non
     """The first one."""
     for index, (ours, theirs) in enumerate(zip(amqpd, rabbitmq, strict=True)):
         if _bare(ours) != _bare(theirs):
-            return Difference(index, _find_reason(ours, theirs))
+            before = [str(step.operation) for step in amqpd[:index]]
+            return Difference(index, _find_reason(ours, theirs, before))
     return None
 
 
@@ -39,12 +40,12 @@ def _sorted(item: str, found: re.Match[str]) -> str:
     return ", ".join(sorted(match[0] for match in re.finditer(item, found[0])))
 
 
-def _find_reason(ours: Step, theirs: Step) -> Accepted | None:
+def _find_reason(ours: Step, theirs: Step, before: list[str]) -> Accepted | None:
     bare_ours, bare_theirs = Counter(_bare(ours)), Counter(_bare(theirs))
     only_ours = list((bare_ours - bare_theirs).elements())
     only_theirs = list((bare_theirs - bare_ours).elements())
     operation = str(ours.operation)
-    return next((each for each in ACCEPTED if each.explains(operation, only_ours, only_theirs)), None)
+    return next((each for each in ACCEPTED if each.explains(operation, only_ours, only_theirs, before)), None)
 
 
 def side_by_side(amqpd: Transcript, rabbitmq: Transcript) -> str:

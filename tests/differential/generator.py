@@ -107,10 +107,11 @@ def delete_exchange(draw: Draw, world: World) -> Operation:
 
 
 def bind(draw: Draw, world: World) -> Operation:
-    """A queue or an exchange, bound or unbound."""
+    """A queue or an exchange, bound or unbound; RabbitMQ sends a history to an exchange backwards, or crashes."""
     destination = draw(st.sampled_from(("queue", "queue", "queue", "exchange")))
     odd = draw(rarely)
-    source = draw(st.sampled_from((*world.exchange_names, "~e9", "") if odd else world.exchange_names))
+    sources = world.exchange_names if destination == "queue" else world.exchanges_without_history
+    source = draw(st.sampled_from((*sources, "~e9", "") if odd or not sources else sources))
     args: dict[str, Any] = {"routing_key": draw(BINDING_KEYS)}
     if destination == "queue":
         args |= {"queue": draw(st.sampled_from((*world.queue_names, "~q9") if odd else world.queue_names))}

@@ -106,6 +106,38 @@ def test_a_difference_that_is_only_like_an_accepted_one_is_not() -> None:
     assert difference.accepted is None
 
 
+def find_name(before: list[Operation], operation: Operation, amqpd: list[str], rabbitmq: list[str]) -> str:
+    """Of what explains the difference in the operation, "" if nothing does."""
+    ours, theirs = ([Step(each) for each in before] + transcript(operation, *lines) for lines in (amqpd, rabbitmq))
+    difference = find_difference(ours, theirs)
+    assert difference is not None
+    return difference.accepted.name if difference.accepted is not None else ""
+
+
+def test_what_must_have_come_before() -> None:
+    declare = Operation("exchange.declare", 0, 5, {"exchange": "~e0", "type": "x-recent-history"})
+    begin, publish = Operation("tx.select", 0, 4), Operation("publish", 0, 4, {"exchange": "~e0"})
+    bind = Operation("queue.bind", 0, 5, {"queue": "~q0", "exchange": "~e0"})
+    said = ["queue.bind-ok()"], ["queue.bind-ok()", "state ~q0 ready=1 consumers=0"]
+    assert find_name([declare, begin, publish], bind, *said) == "history-of-what-is-not-committed"
+    assert find_name([declare, publish], bind, *said) == ""
+    assert find_name([begin, publish], bind, *said) == ""
+
+
+def test_deaths_at_once_keep_the_order_of_those_that_look_the_same() -> None:
+    def deliver(tag: int, body: str, *, dead: bool = False) -> str:
+        headers = "x-death: [F{count: l:1, reason: S:'maxlen'}]" if dead else ""
+        return f"basic.deliver(consumer_tag='d', delivery_tag={tag}) {{headers={{{headers}}}}} b'{body}'"
+
+    publish = Operation("publish", 0, 4)
+    mixed = [deliver(1, "1"), deliver(2, "1", dead=True), deliver(3, "2"), deliver(4, "2", dead=True)]
+    apart = [deliver(1, "1"), deliver(2, "2"), deliver(3, "1", dead=True), deliver(4, "2", dead=True)]
+    turned = [deliver(1, "2"), deliver(2, "1"), deliver(3, "1", dead=True), deliver(4, "2", dead=True)]
+    assert find_name([], publish, mixed, apart) == "deaths-at-once"
+    assert find_name([], publish, mixed, turned) == ""
+    assert find_name([], publish, [deliver(1, "1"), deliver(2, "2")], [deliver(1, "2"), deliver(2, "1")]) == ""
+
+
 def test_confirms_are_compared_by_number_however_they_are_folded() -> None:
     folded, single = transcript(Operation("publish", 0, 4)), transcript(Operation("publish", 0, 4))
     folded[0].hears_confirms("0.4", [1, 2], "ack")

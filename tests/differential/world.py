@@ -55,6 +55,10 @@ class World:
         return tuple(each.name for each in self.exchanges if each.args["type"] == "headers")
 
     @property
+    def exchanges_without_history(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.exchanges if each.args["type"] != "x-recent-history")
+
+    @property
     def arguments_to_try(self) -> tuple[tuple[str, Any], ...]:
         """Arguments with which a queue may be declared again."""
         pairs = [pair for feature in self._features for pair in feature.odd_queue_arguments]
