@@ -69,7 +69,7 @@ def expires_soon(value: Any) -> bool:
 
 
 def _is_soon(value: Any) -> bool:
-    text = str(value)
+    text = str(value.value if isinstance(value, Typed) else value)
     return text.isdigit() and int(text) <= SOON_MS
 
 

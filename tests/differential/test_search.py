@@ -7,7 +7,7 @@ import pytest
 
 from tests.differential.client import Client
 from tests.differential.comparison import find_difference
-from tests.differential.operations import Operation
+from tests.differential.operations import Operation, expires_soon
 from tests.differential.search import Pair, search
 from tests.differential.transcript import Step
 from tests.differential.wording import properties
@@ -136,6 +136,12 @@ def test_deaths_at_once_keep_the_order_of_those_that_look_the_same() -> None:
     assert find_name([], publish, mixed, apart) == "deaths-at-once"
     assert find_name([], publish, mixed, turned) == ""
     assert find_name([], publish, [deliver(1, "1"), deliver(2, "2")], [deliver(1, "2"), deliver(2, "1")]) == ""
+
+
+@pytest.mark.parametrize("soon", [1, "1", Typed("l", 1)])
+def test_what_expires_soon_is_waited_for_whatever_its_type(soon: object) -> None:
+    assert expires_soon({"queue": "~q0", "arguments": {"x-message-ttl": soon}})
+    assert not expires_soon({"queue": "~q0", "arguments": {"x-max-length": soon, "x-message-ttl": 600_000}})
 
 
 def test_confirms_are_compared_by_number_however_they_are_folded() -> None:
