@@ -48,6 +48,7 @@ class Link:
         self.timer = 0  # the number of its timer that counts; earlier ones are stale
         self.is_queued = False  # in the reactor's `ready`
         self.is_lingering = False  # all is said: only the peer's end of the stream is waited for
+        self.is_frozen = False  # neither read nor written, for now
         self.is_closed = False
 
 
@@ -237,6 +238,10 @@ class Reactor:
 
     def _flush(self, link: Link) -> None:
         """Write what is owed, as far as the kernel takes it."""
+        if link.is_frozen:
+            if link.adapter.is_abandoned:
+                self._drop(link)
+            return
         outbox = link.outbox
         unsent = link.unsent
         if outbox.is_touched:
@@ -286,6 +291,8 @@ class Reactor:
             interest = READABLE
         if link.unsent:
             interest |= WRITABLE
+        if link.is_frozen:
+            interest = 0
         if interest != link.interest:
             if interest & READABLE and not link.interest & READABLE:
                 link.received_at = self.now
@@ -309,6 +316,19 @@ class Reactor:
             for link in list(self.links.values()):
                 link.adapter.set_alarm(reason)
                 self._update_interest(link)
+
+    def freeze(self, link: Link) -> None:
+        """Neither read nor write it before ``thaw``, as if the network held everything back. What it is owed piles up,
+        within the bounds of a peer that does not read."""
+        if not link.is_closed:
+            link.is_frozen = True
+            self._update_interest(link)
+
+    def thaw(self, link: Link) -> None:
+        """Read and write it again."""
+        if link.is_frozen and not link.is_closed:
+            link.is_frozen = False
+            self._flush(link)
 
     # -- the end --
 

@@ -12,10 +12,20 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from amqpd.broker.broker import Broker
+from amqpd.broker.ids import RandomIds
+from amqpd.protocols.adapter import Stage
+from amqpd.protocols.amqp091.connection import Connection
+from amqpd.protocols.amqp091.constants import HEARTBEAT_FRAME
+from amqpd.protocols.amqp091.handshake import Tuning
+from amqpd.protocols.outbox import Outbox
+from amqpd.server.reactor import Reactor
+from amqpd.store.memory import MemoryStore
 from tests.durability.peer import Gone, LoadPeer, publish_frames
 from tests.server.conftest import Serve
 from tests.server.serving import Served, wait_until
-from tests.support.raw_peer import RawPeer, frame, method_payload, properties
+from tests.support.raw_peer import HEADER, RawPeer, frame, method_payload, properties
+from tests.support.wire import login, method
 
 PERSISTENT = properties(delivery_mode=2)
 MB = 1_000_000
@@ -238,3 +248,97 @@ def test_a_storm_of_connections(serve: Serve) -> None:
 
 def descriptors(broker: Served) -> int:
     return len(os.listdir(f"/proc/{broker.pid}/fd"))
+
+
+class LiveLink:
+    """A connection of a reactor that a test turns by hand, and its other end."""
+
+    def __init__(self) -> None:
+        self.broker = Broker(MemoryStore(), RandomIds())
+        self.reactor = Reactor(self.broker.turn, Stage(), 0.0)
+        ours, self.peer = socket.socketpair()
+        ours.setblocking(False)
+        self.peer.setblocking(False)
+        outbox = Outbox(self.reactor.stage, ours.fileno())
+        adapter = Connection(
+            "peer", outbox, self.reactor.stage, self.broker, Tuning(handshake_timeout_s=5.0), is_loopback=True, now=0.0
+        )
+        self.reactor.add(ours, adapter)
+        [self.link] = self.reactor.links.values()
+
+    def turn(self, now: float = 1.0) -> None:
+        while self.reactor.turn_once(now):
+            pass
+
+    def is_open(self) -> bool:
+        return self.link in self.reactor.links.values()
+
+    def said(self) -> bytes:
+        """What has come to the other end."""
+        with contextlib.suppress(BlockingIOError):
+            return self.peer.recv(65536)
+        return b""
+
+
+@pytest.fixture
+def live() -> Iterator[LiveLink]:
+    live = LiveLink()
+    yield live
+    live.peer.close()
+    live.reactor.close()
+
+
+def test_a_frozen_link_is_neither_read_nor_written(live: LiveLink) -> None:
+    live.reactor.freeze(live.link)
+    live.peer.sendall(HEADER)
+    live.link.outbox.write(b"owed")
+    live.turn()
+    live.reactor.set_alarm("low on memory")  # looks at each link
+    live.reactor.set_alarm("")
+    live.turn()
+    assert live.said() == b""
+    live.link.outbox.write(b" too")
+    live.reactor.thaw(live.link)
+    live.turn()
+    assert live.said().startswith(b"owed too\x01\0\0"), "what was owed, then the answer to what was sent"
+
+
+def test_a_frozen_link_is_not_silent(live: LiveLink) -> None:
+    """Who is not listened to is not missed, and has his time again afterwards."""
+    untuned, tuned = (method(0, "connection.tune-ok", channel_max=2047, frame_max=8192, heartbeat=s) for s in (0, 10))
+    live.peer.sendall(login(frame_max=8192).replace(untuned, tuned))
+    live.turn(1.0)
+    assert live.link.adapter in live.broker.connections
+    live.said()
+    live.reactor.freeze(live.link)
+    for now in range(2, 100):
+        live.turn(float(now))
+    assert live.said() == b""
+    live.reactor.thaw(live.link)
+    live.turn(100.0)
+    assert live.said() == HEARTBEAT_FRAME * 19, "those of half an interval each"
+    live.turn(118.0)
+    assert live.is_open()
+    live.turn(120.0)
+    assert not live.is_open()
+
+
+def test_a_frozen_link_can_be_dropped(live: LiveLink) -> None:
+    """The handshake takes too long: nobody waits for what cannot be said."""
+    live.reactor.freeze(live.link)
+    live.turn(4.9)
+    assert live.is_open()
+    live.turn(5.1)
+    assert not live.is_open()
+    live.reactor.thaw(live.link)
+    live.reactor.freeze(live.link)
+    assert live.peer.recv(10) == b""
+
+
+def test_a_peer_that_resets_a_frozen_link_is_gone(live: LiveLink) -> None:
+    live.link.outbox.write(b"never read")
+    live.turn()
+    live.reactor.freeze(live.link)
+    live.peer.close()  # before it has read all: a reset
+    live.turn()
+    assert not live.is_open()
