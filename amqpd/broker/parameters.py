@@ -41,11 +41,20 @@ class Parameters:
         """Keep ``value``; the ticket that holds it."""
         return self._keep((name,), {"kind": GLOBAL_PARAMETER, "name": name, "value": value})
 
+    def clear(self, vhost: str, component: str, name: str) -> int:
+        """Forget one; the ticket that holds that. Raises KeyError when there is none."""
+        del self.of_vhosts[vhost, component, name]
+        return self.journal.delete(THERE | ENTITIES, records.entity_key(PARAMETER, vhost, component, name))
+
+    def clear_global(self, name: str) -> int:
+        """Forget one; the ticket that holds that. Raises KeyError when there is none."""
+        del self.of_all[name]
+        return self.journal.delete(THERE | ENTITIES, records.entity_key(GLOBAL_PARAMETER, name))
+
     def clear_vhost(self, vhost: str) -> None:
         """Forget a virtual host that is deleted."""
         for names in [names for names in self.of_vhosts if names[0] == vhost]:
-            del self.of_vhosts[names]
-            self.journal.delete(THERE | ENTITIES, records.entity_key(PARAMETER, *names))
+            self.clear(*names)
 
     def _keep(self, names: tuple[str, ...], fact: dict[str, Any]) -> int:
         self.restore(fact)

@@ -1,7 +1,7 @@
 """``amqpd serve``: run a broker until it is told to stop.
 
-Turns flags into settings, hands them to ``amqpd.app`` and turns what goes wrong into one line and an exit code. Knows
-nothing of how flags are written (``commands.py``), nor of what a broker is made of.
+Turns flags into settings, hands them to ``amqpd.process`` and turns what goes wrong into one line and an exit code.
+Knows nothing of how flags are written (``commands.py``), nor of what a broker is made of.
 """
 
 import sys
@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from amqpd import app, logs
+from amqpd import logs, process
+from amqpd.app import StartError
 from amqpd.settings import SettingsError, load_process_settings
 
 EXIT_CANNOT_START: Final = 1
@@ -29,7 +30,7 @@ def serve(flags: Mapping[str, object]) -> int:
         return EXIT_USAGE
     logs.configure(settings.log_level, settings.log_format)
     try:
-        return app.run(settings)
-    except app.StartError as error:
+        return process.run(settings)
+    except StartError as error:
         print(f"amqpd: {error}", file=sys.stderr)
         return EXIT_CANNOT_START

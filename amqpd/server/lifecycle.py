@@ -16,12 +16,12 @@ from amqpd.protocols.amqp091.handshake import Tuning
 from amqpd.server.alarms import Alarms, Resource
 from amqpd.server.listeners import Listener
 from amqpd.server.password_checker import PasswordChecker, PasswordDoor
-from amqpd.server.pump import pump
+from amqpd.server.pump import nobody, pump
 from amqpd.server.reactor import Door, Reactor
 
 logger = logging.getLogger("amqpd.server")
 
-STOP_TIMEOUT_S = 3.0  # for clients to answer connection.close
+STOP_TIMEOUT_S = 3.0  # for clients to answer connection.close, unless somebody is in a hurry
 
 
 class NewsDoor(Door):
@@ -63,6 +63,9 @@ class Server:
         self.alarms = Alarms(resources, broker.journal.store.alarm, clock.now())
         self.has_resources = len(resources) > 0
         self.is_stopping = False
+        self.is_killed = False  # its end is to be that of a killed process
+        self.stop_timeout_s = STOP_TIMEOUT_S
+        self.on_turn = nobody  # the pump's; set it before it runs
         self.alarm_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable when a resource's alarm has changed
 
     async def run(self) -> None:
@@ -72,15 +75,19 @@ class Server:
             async with anyio.create_task_group() as group:
                 if self.has_resources:
                     group.start_soon(self._look_after_resources)
-                await pump(self.reactor, self.clock, self.patience_s)
+                await pump(self.reactor, self.clock, self.patience_s, self.on_turn)
         finally:
             with anyio.CancelScope(shield=True):
-                await self._stop()
+                await (self._die() if self.is_killed else self._stop())
 
     def hand_on_alarm(self) -> None:
         """Publishers are told, and are not read from while there is an alarm. A stop overrules it: what they answer
         to connection.close has to be read."""
         self.reactor.set_alarm("" if self.is_stopping else self.alarms.reason())
+
+    def nudge(self) -> None:
+        """Have the pump look again: somebody acted between its turns. May be called from any thread."""
+        os.eventfd_write(self.alarm_fd, 1)
 
     def _open(self) -> None:
         for listener in self.listeners:
@@ -101,30 +108,44 @@ class Server:
             reason = self.alarms.reason()
             next_at = self.alarms.tick(self.clock.now())
             if self.alarms.reason() != reason:
-                os.eventfd_write(self.alarm_fd, 1)
+                self.nudge()
             await anyio.sleep(max(next_at - self.clock.now(), 0.0))
 
     async def _stop(self) -> None:
         """No new connections, connection.close 320 to all, the last batch, then sockets and store are closed."""
-        for listener in self.listeners:
-            self.reactor.unwatch(listener.sock.fileno())
-            listener.sock.close()
+        self._stop_listening()
         try:
             for link in list(self.reactor.links.values()):
                 link.adapter.force_close("broker forced connection closure with reason 'shutdown'")
             self.is_stopping = True
             self.hand_on_alarm()
-            ends_at = self.clock.now() + STOP_TIMEOUT_S
-            while self.reactor.links and self.clock.now() < ends_at:
-                await self._turns()
+            await self._turns()
+            with anyio.move_on_after(self.stop_timeout_s):
+                while self.reactor.links:
+                    await self._turns()
             self.reactor.close()
             self.broker.stop()
             await self._write_the_rest()
         finally:
-            os.close(self.alarm_fd)
-            self.passwords.close()
-            self.broker.journal.store.close()
-            self.broker.forget()
+            self._release()
+
+    async def _die(self) -> None:
+        """The sockets are closed, what was not handed to the store is lost, and nobody is told: for tests of clients
+        and of crashes."""
+        self._stop_listening()
+        self.reactor.close()
+        self._release()
+
+    def _stop_listening(self) -> None:
+        for listener in self.listeners:
+            self.reactor.unwatch(listener.sock.fileno())
+            listener.sock.close()
+
+    def _release(self) -> None:
+        os.close(self.alarm_fd)
+        self.passwords.close()
+        self.broker.journal.store.close()
+        self.broker.forget()
 
     async def _write_the_rest(self) -> None:
         """The last batch. Raises StoreFailed when it cannot be written: nothing in it was promised to anybody."""

@@ -1,5 +1,7 @@
 """Runtime parameters: kept, and there after a restart."""
 
+import pytest
+
 from amqpd.broker import records
 from amqpd.broker.journal import Journal
 from amqpd.broker.parameters import Parameters
@@ -42,3 +44,19 @@ def test_a_deleted_virtual_host_takes_its_own_along() -> None:
     again = restarted(parameters)
     assert parameters.of_vhosts == again.of_vhosts == {("/", "shovel", "s"): 2}
     assert again.of_all == {"gone": 3}
+
+
+def test_one_is_forgotten_durably() -> None:
+    parameters = Parameters(Journal(MemoryStore()))
+    for name in ("a", "b"):
+        parameters.set("/", "shovel", name, 1)
+        parameters.set_global(name, 2)
+    parameters.clear("/", "shovel", "a")
+    parameters.clear_global("a")
+    again = restarted(parameters)
+    assert parameters.of_vhosts == again.of_vhosts == {("/", "shovel", "b"): 1}
+    assert parameters.of_all == again.of_all == {"b": 2}
+    with pytest.raises(KeyError):
+        parameters.clear("/", "shovel", "a")
+    with pytest.raises(KeyError):
+        parameters.clear_global("a")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import amqpd
-from amqpd import app
+from amqpd import app, process
 from amqpd.cli import commands, main, serve, version
 from amqpd.settings import RULES, Settings, default_text, flag_name, variable_name
 
@@ -35,7 +35,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         settings.append(given)
         return 0
 
-    monkeypatch.setattr(app, "run", run)
+    monkeypatch.setattr(process, "run", run)
     return settings
 
 
@@ -252,7 +252,7 @@ def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_exit_code_is_that_of_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "run", lambda settings: 3)
+    monkeypatch.setattr(process, "run", lambda settings: 3)
     assert exit_code("serve") == 3
     assert exit_code("serve", "--") == 3
 
@@ -263,7 +263,7 @@ def test_broker_that_cannot_start_is_one_line(
     def run(settings: Settings) -> int:
         raise app.StartError(f"port {settings.port} is taken")
 
-    monkeypatch.setattr(app, "run", run)
+    monkeypatch.setattr(process, "run", run)
     assert exit_code("serve") == 1
     assert capsys.readouterr() == ("", "amqpd: port 5672 is taken\n")
 
@@ -275,7 +275,7 @@ def test_bug_shows_its_traceback(
     def run(settings: Settings) -> int:
         raise LookupError(settings.port)
 
-    monkeypatch.setattr(app, "run", run)
+    monkeypatch.setattr(process, "run", run)
     assert exit_code(*words) == 70
     err = capsys.readouterr().err
     assert err.startswith("Traceback (most recent call last):\n")
@@ -289,7 +289,7 @@ def test_interrupt_is_quiet(
     def run(settings: Settings) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(app, "run", run)
+    monkeypatch.setattr(process, "run", run)
     assert exit_code(*words) == 130
     assert capsys.readouterr() == ("", "")
 

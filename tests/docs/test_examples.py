@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from amqpd import app
+from amqpd import process
 from amqpd.cli import main
 from amqpd.settings import Settings
 from interop.brokers import Amqpd, Broker
@@ -60,11 +60,11 @@ def test_python_blocks_print_what_is_shown(page: Path, amqpd: Broker) -> None:
 def test_commands_exist(block: Block, line: str, amqpd: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Settings] = []
 
-    def note(settings: Settings) -> int:
+    def note(settings: Settings, **others: object) -> int:
         started.append(settings)
         return 0
 
-    monkeypatch.setattr(app, "run", note)
+    monkeypatch.setattr(process, "run", note)
     for command in line.split(" && "):
         words = [word for word in shlex.split(command) if not word.startswith("AMQPD_TEST_")]
         match words:
