@@ -253,7 +253,7 @@ MUTANTS: Final = (
     Mutant(
         "when a message expires is lost over a restart",
         "amqpd/broker/queues/backlog.py",
-        "        message.expires_at = expires_at\n",
+        "                message.expires_at = expires_at\n",
         "",
         (RECOVERY,),
     ),

@@ -143,29 +143,32 @@ class Backlog:
         return sum([self._count_run(run) for run in runs])
 
     def _count_run(self, run: Run) -> int:
-        return sum([int.from_bytes(record[4][11:19], "big") for record in self._read_run(run)])
-
-    def _read_run(self, run: Run) -> list[Record]:
-        """Read at once; none where the segment is damaged, which is told when a consumer comes to it."""
         segment = run.segment.current()
+        records = self._read_segment(segment)
+        wanted = [record[4] for record in records if record[0] >= run.first and not segment.is_settled(record[0])]
+        return sum([int.from_bytes(content[11:19], "big") for content in wanted[: run.count]])
+
+    def _read_segment(self, segment: Segment) -> list[Record]:
+        """Read at once; none when it is damaged, which is told when a consumer comes to it."""
         key = segment.key(self.queue_id)
         value = self.compacted.get(segment) or self.journal.store.read(_table(segment), key)
         try:
-            records = read_segment(key, value)
+            return read_segment(key, value)
         except CorruptSegment:
             return []
-        wanted = [record for record in records if record[0] >= run.first and not segment.is_settled(record[0])]
-        return wanted[: run.count]
 
     def peek(self, limit: int) -> list[Message]:
         """The first ``limit`` messages of the runs, in order. Changes nothing, and reads at once."""
         messages: list[Message] = []
+        read: dict[Segment, list[Record]] = {}  # runs of two segments may alternate
         for run in [*self.here, *self.coming, *self.away]:
             if len(messages) >= limit:
                 break
             segment = run.segment.current()
-            for record in self._read_run(run)[: limit - len(messages)]:
-                messages.append(self._message(segment, record))
+            if segment not in read:
+                read[segment] = self._read_segment(segment)
+            if read[segment]:
+                messages.extend(self._pick(segment, read[segment], run.first, min(run.count, limit - len(messages))))
         return messages
 
     def add_run(self, run: Run) -> None:
@@ -238,24 +241,26 @@ class Backlog:
         if segment.damaged:
             self.queue.lose(run.count)
             return []
-        messages: list[Message] = []
-        index = bisect.bisect_left(records, run.first, key=_position)
-        while len(messages) < run.count:
-            record = records[index]
-            index += 1
-            if not segment.is_settled(record[0]):
-                messages.append(self._message(segment, record))
-        return messages
+        return self._pick(segment, records, run.first, run.count)
 
-    def _message(self, segment: Segment, record: Record) -> Message:
-        position, channel, expires_at, address, content = record
-        message = Message(content, address, channel, self.queue.front, not segment.scratch)
-        message.position = position
-        message.priority = self.priority
-        message.expires_at = expires_at
-        message.segment = segment
-        message.redelivered = position <= self.queue.recovered_mark
-        return message
+    def _pick(self, segment: Segment, records: list[Record], first: int, count: int) -> list[Message]:
+        """The ``count`` messages from position ``first`` on, of all that are in ``segment``."""
+        messages: list[Message] = []
+        stored = not segment.scratch
+        mark = self.queue.recovered_mark
+        index = bisect.bisect_left(records, first, key=_position)
+        while len(messages) < count:
+            position, channel, expires_at, address, content = records[index]
+            index += 1
+            if not segment.is_settled(position):
+                message = Message(content, address, channel, self.queue.front, stored)
+                message.position = position
+                message.priority = self.priority
+                message.expires_at = expires_at
+                message.segment = segment
+                message.redelivered = position <= mark
+                messages.append(message)
+        return messages
 
     def _records(self, segment: Segment) -> list[Record]:
         """What is in a segment that is here; none, when it is damaged."""
