@@ -116,7 +116,6 @@ FEATURES: Final[dict[str, Feature]] = {
             ("x-queue-type", "classic"),
             ("x-queue-type", "some"),
             ("x-queue-type", 1),
-            ("x-delivery-limit", -1),
             ("x-delivery-limit", "1"),
         ),
         queue_flags={"durable": True, "exclusive": False, "auto_delete": False},
