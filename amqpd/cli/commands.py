@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from amqpd.cli import lifeline
 from amqpd.cli import version as versions
 from amqpd.cli.ctl.definitions import group as definitions_group
 from amqpd.cli.ctl.registry import app as ctl
@@ -24,6 +25,7 @@ app = typer.Typer(
       amqpd serve              start a broker on 127.0.0.1:5672, data in ./amqpd-data
       amqpd serve --memory     the same, with nothing written to disk
       amqpd serve --help       all options, variables and files
+      amqpd testserver --help  a broker for your tests, whatever they are written in
       amqpd ctl --help         ask a running broker, or have it do something
       amqpd store --help       look at, verify or compact what a broker left on disk
     """,
@@ -127,6 +129,112 @@ def serve(
         "control_socket": control_socket,
     }
     from amqpd.cli import serve as serving  # loads the broker, which help can do without
+
+    raise typer.Exit(serving.serve(flags))
+
+
+TESTSERVER_HELP = """Run a broker for tests in any language: on a free port, in memory, gone when they are.
+
+When it takes connections it prints one line of JSON on stdout, and nothing after that:
+
+\b
+  {"url": "amqp://guest:guest@127.0.0.1:40123/%2F", "host": "127.0.0.1",
+   "port": 40123, "pid": 4711, "version": "0.1.0"}
+
+Start it from your tests, read the line, connect to the url. SIGTERM and Ctrl-C stop it.
+
+\b
+With --exit-with-parent nothing has to stop it: it ends within a second of the
+process that started it, even of one that is killed, and when its standard
+input is closed.
+
+\b
+Examples:
+  amqpd testserver
+  amqpd testserver --exit-with-parent
+  amqpd testserver --port 5672 --ready-file amqpd.json
+  amqpd testserver --definitions rabbitmq.json
+  AMQPD_HEARTBEAT_S=5 amqpd testserver
+
+Recipes for JUnit, Go, Node, shells and CI are in docs/testserver.md.
+"""
+
+TESTSERVER_EPILOG = """\b
+Settings that have no option here are taken from their variables, and from the
+file that AMQPD_CONFIG names, as by "amqpd serve". AMQPD_PORT and the variables
+of the other options are not: they are for a real broker.
+
+\b
+Exit codes:
+  0 stopped as asked, or whoever started it is gone
+  1 the data directory could not be written any more
+  2 cannot start, or a wrong option; one line on stderr says why
+  70 a bug
+"""
+
+
+@app.command(
+    "testserver",
+    help=TESTSERVER_HELP,
+    epilog=TESTSERVER_EPILOG,
+    short_help="Run a broker for tests in any language.",
+)
+def serve_tests(
+    *,
+    port: Annotated[
+        str | None, typer.Option("--port", metavar="NUMBER", help="TCP port to listen on.  [default a free one]")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.  [default 127.0.0.1]")
+    ] = None,
+    ready_file: Annotated[
+        str | None,
+        typer.Option(
+            "--ready-file",
+            metavar="FILE",
+            help="Write the line of JSON there too, all at once, and remove the file at exit.",
+        ),
+    ] = None,
+    exit_with_parent: Annotated[
+        bool, typer.Option(lifeline.FLAG, help="End when the process that started this one does.")
+    ] = False,
+    definitions: Annotated[
+        str | None,
+        typer.Option(
+            "--definitions", metavar="FILE", help="Queues, exchanges, users to begin with, as RabbitMQ exports them."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option("--data-dir", metavar="DIRECTORY", help="Keep what is durable there.  [default in memory]"),
+    ] = None,
+    control_socket: Annotated[
+        str | None,
+        typer.Option(
+            "--control-socket", metavar="FILE", help="Socket for amqpd ctl --socket FILE.  [default none in memory]"
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level",
+            metavar="debug|info|warning|error",
+            help="The least severe events to log to stderr.  [default error]",
+        ),
+    ] = None,
+) -> None:
+    """Run a broker for tests."""
+    flags = {
+        "port": port,
+        "host": host,
+        "ready_file": ready_file,
+        "exit_with_parent": exit_with_parent,
+        "definitions": definitions,
+        "data_dir": data_dir,
+        "control_socket": control_socket,
+        "log_level": log_level,
+    }
+    from amqpd.cli import testserver as serving
 
     raise typer.Exit(serving.serve(flags))
 

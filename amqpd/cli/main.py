@@ -1,13 +1,13 @@
 """The console script ``amqpd``: from the words of the command line to an exit code.
 
 Loads only what the words need, because a broker should be ready before one notices: typer, with the pydantic and rich
-it brings, takes longer than the rest of the start together. So ``serve`` with plain options, and ``version``, go
-straight to their modules; everything else, help and usage errors included, is typer's (``commands.py``). Tests hold
-the two ways equal.
+it brings, takes longer than the rest of the start together. So ``serve`` and ``testserver`` with plain options, and
+``version``, go straight to their modules; everything else, help and usage errors included, is typer's
+(``commands.py``). Tests hold the two ways equal.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from amqpd.settings import RULES, flag_name
@@ -15,8 +15,8 @@ from amqpd.settings import RULES, flag_name
 EXIT_BUG: Final = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED: Final = 130  # what shells make of SIGINT
 
-_SWITCHES: Final = {"--memory": True, "--no-memory": False}
-_OPTIONS: Final = {
+_SERVE_SWITCHES: Final = {"--memory": ("memory", True), "--no-memory": ("memory", False)}
+_SERVE_OPTIONS: Final = {
     "--config": "config",
     **{flag_name(name): name for name, rule in RULES.items() if rule.flag and name != "memory"},
 }
@@ -47,23 +47,36 @@ def _dispatch(words: list[str]) -> int:
         from amqpd.cli import serve
 
         return serve.serve(flags)
+    if words[:1] == ["testserver"]:
+        from amqpd.cli import testserver
+
+        if (flags := read_plain(words[1:], testserver.OPTIONS, testserver.SWITCHES)) is not None:
+            return testserver.serve(flags)
     from amqpd.cli import commands
 
     return commands.run(words)
 
 
-def read_plain(words: Iterable[str]) -> dict[str, object] | None:
-    """The flags in the words after ``serve``, or None if any is not a plain ``--name value`` or ``--name=value``."""
+def read_plain(
+    words: Iterable[str],
+    options: Mapping[str, str] = _SERVE_OPTIONS,
+    switches: Mapping[str, tuple[str, bool]] = _SERVE_SWITCHES,
+) -> dict[str, object] | None:
+    """The flags in the words after a command, or None if any is not a plain ``--name value`` or ``--name=value``.
+
+    ``options`` and ``switches`` are the command's, those of ``serve`` unless they are said: a word to the name of its
+    flag, or to the name and the value.
+    """
     flags: dict[str, object] = {}
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
-        if word in _SWITCHES:
-            flags["memory"] = _SWITCHES[word]
-        elif name not in _OPTIONS:
+        if word in switches:
+            flags.update([switches[word]])
+        elif name not in options:
             return None
         elif not equals and (value := next(rest, "-")).startswith("-"):
             return None
         else:
-            flags[_OPTIONS[name]] = value
+            flags[options[name]] = value
     return flags
