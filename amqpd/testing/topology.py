@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -372,12 +372,30 @@ def make_vhost(node: Broker, name: str) -> None:
     node.permissions.set(Permission(GUEST.name, name, **EVERYTHING))
 
 
+def copy_vhost(node: Broker, snapshot: Snapshot, source: str, name: str) -> None:
+    """A virtual host that is what ``source`` was when the snapshot was taken: with all that is in it, and for all who
+    may enter it. Raises KeyError when there was none."""
+    place, told = snapshot.places[source], snapshot.registries
+    node.add_vhost(name, description=place.description, tags=place.tags, default_queue_type=place.default_queue_type)
+    for permission in told.permissions.values():
+        if permission.vhost == source:
+            node.permissions.set(replace(permission, vhost=name))
+    for topic_permission in told.topic_permissions.values():
+        if topic_permission.vhost == source:
+            node.permissions.set_topic(replace(topic_permission, vhost=name))
+    for policy in told.policies.values():
+        if policy.vhost == source:
+            node.policies.set(replace(policy, vhost=name))
+    for (vhost, component, parameter), value in told.parameters.items():
+        if vhost == source:
+            node.parameters.set(name, component, parameter, value)
+    if (VHOST_LIMITS, source) in told.limits:
+        node.limits.set(VHOST_LIMITS, name, told.limits[VHOST_LIMITS, source])
+    node.vhosts[name].apply_policies()
+    _make_missing(node.vhosts[name], place, place.bindings)
+
+
 def drop_vhost(node: Broker, name: str) -> None:
     """Delete a virtual host with all that is in it, and close its connections (320). It need not be there any more."""
     if name in node.vhosts:
         node.delete_vhost(name)
-
-
-def connections_of(node: Broker, vhost: str) -> list[str]:
-    """The names of the connections that are open to a virtual host, oldest first."""
-    return [connection.name for connection in node.connections if connection.vhost_name == vhost]

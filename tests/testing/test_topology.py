@@ -751,10 +751,37 @@ def test_guest_may_do_everything_in_a_virtual_host_that_goes_with_its_connection
     topology.make_vhost(world.broker, "v")
     peers = [world.server.peer(1) for _ in range(2)]
     peers[1].connection.vhost_name = "v"
-    assert world.broker.permissions.may_enter("guest", "v")
-    assert topology.connections_of(world.broker, "v") == [peers[1].connection.name]
+    assert world.broker.permissions.all()[1] == Permission("guest", "v", ".*", ".*", ".*")
     topology.drop_vhost(world.broker, "v")
     assert list(world.broker.connections) == [peers[0].connection]
     topology.drop_vhost(world.broker, "v")
     world.turn()
     assert told(world.broker) == told(world.crash().broker) == before
+
+
+def test_a_copy_is_what_the_other_was(world: World) -> None:
+    change_parameters(world)
+    world.broker.add_vhost("/", description="d", tags=["t"], default_queue_type="quorum")
+    world.broker.limits.set(VHOST_LIMITS, "/", {"max-queues": 3})
+    world.broker.policies.set(Policy("/", "a", "amq.topic", {"alternate-exchange": "x"}))
+    snapshot = furnish(world)
+    delete_all(world)
+    topology.copy_vhost(world.broker, snapshot, "/", "copy")
+    world.turn()
+    again = topology.take(world.broker)
+    assert again.places["copy"] == snapshot.places["/"]
+    assert world.broker.vhosts["copy"].exchanges["amq.topic"].alternate == "x"
+    assert world.broker.vhosts["copy"].queues["orders"].settings.max_length == 10
+    assert of_vhost(world, "copy") == of_vhost(world, "/") == of_vhost(world.crash(), "copy")
+    topology.drop_vhost(world.broker, "copy")
+    topology.reset(world.broker, snapshot)
+    assert topology.take(world.broker) == snapshot
+    with pytest.raises(KeyError):
+        topology.copy_vhost(world.broker, snapshot, "no such", "copy")
+
+
+def of_vhost(world: World, name: str) -> list[str]:
+    """What operators say of a virtual host, as if it had no name."""
+    sections = ("vhosts", "permissions", "topic_permissions", "policies", "parameters")
+    entries = [entry for section in sections for entry in told(world.broker)[section]]
+    return [entry.replace(json.dumps(name), "?") for entry in entries if name in json.loads(entry).values()]
