@@ -211,7 +211,7 @@ def serve_tests(
     control_socket: Annotated[
         str | None,
         typer.Option(
-            "--control-socket", metavar="FILE", help="Socket for amqpd ctl --socket FILE.  [default none in memory]"
+            "--control-socket", metavar="FILE", help="Socket for amqpd ctl ... --socket FILE.  [default none in memory]"
         ),
     ] = None,
     log_level: Annotated[

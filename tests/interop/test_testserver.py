@@ -144,6 +144,16 @@ def test_shell_says_why_there_is_no_broker(tmp_path: Path) -> None:
     assert "amqpd: AMQPD_HEARTBEAT_S: 'often' is not allowed" in done.stderr
 
 
+def test_virtual_host_for_each_test(tmp_path: Path) -> None:
+    (shown,) = [block.text for block in blocks(PAGE) if "add_vhost" in block.text]
+    commands = [line.removeprefix("$ ") for line in shown.splitlines()]
+    machine = Machine(tmp_path, "shell")
+    before = ["amqpd testserver --control-socket broker.sock --exit-with-parent --ready-file ready > log &"]
+    before += ["until [ -e ready ]; do sleep 0.05; done"]
+    machine.run("sh", "-e", "-c", "\n".join(before + commands))
+    assert len(commands) == 4
+
+
 def ci_commands(word: str) -> str:
     """What the page has a CI system run from the start of the broker to its address."""
     (block,) = [block for block in blocks(PAGE) if block.language == "yaml" and word in block.text]
