@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from amqpd.cli import lifeline
 from amqpd.cli import version as versions
 from amqpd.cli.ctl.definitions import group as definitions_group
 from amqpd.cli.ctl.registry import app as ctl
@@ -196,7 +195,7 @@ def serve_tests(
         ),
     ] = None,
     exit_with_parent: Annotated[
-        bool, typer.Option(lifeline.FLAG, help="End when the process that started this one does.")
+        bool, typer.Option("--exit-with-parent", help="End when the process that started this one does.")
     ] = False,
     definitions: Annotated[
         str | None,
