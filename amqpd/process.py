@@ -53,14 +53,19 @@ def run(
     if settings.backend == "trio":
         _check_trio()
     sockets = open_sockets(settings)
-    server = make_server(
-        settings,
-        sockets,
-        open_store(settings),
-        SystemClock(),
-        watched=list(resources_of(settings)),
-        patience_s=PATIENCE_S,
-    )
+    try:
+        server = make_server(
+            settings,
+            sockets,
+            open_store(settings),
+            SystemClock(),
+            watched=list(resources_of(settings)),
+            patience_s=PATIENCE_S,
+        )
+    except Exception:
+        for sock in sockets:
+            sock.close()
+        raise
     server.stop_timeout_s = stop_timeout_s
 
     async def serve() -> int:

@@ -50,6 +50,8 @@ MIRRORED_ELSEWHERE = {
     "amqpd/clock.py": "tests/server/test_pump.py",  # the machine's clock: heartbeats and timeouts
     "amqpd/errors.py": "tests/conformance/test_channels.py",  # names, codes and texts, as a peer sees them
     "amqpd/limits.py": "tests/docs/test_generated.py",  # numbers
+    "amqpd/testing/errors.py": "tests/testing/test_embedded.py",  # names
+    "amqpd/testing/host.py": "tests/testing/test_embedded.py",  # declarations
     "amqpd/process.py": "tests/server/test_start.py",  # a process is tested as one
     "amqpd/management/node.py": "tests/management/verbs/test_vhosts.py",  # attributes only
 }

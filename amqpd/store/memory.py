@@ -78,7 +78,9 @@ class MemoryStore(Store):
         return [(key, len(rows[key])) for key in self._in_order[table].take(first, limit)]
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Nothing to release. What is in the tables stays, for another broker, whose tickets begin at 1 again."""
+        self._completed = 0
+        self._fetched = []
 
 
 class SortedKeys:

@@ -35,3 +35,11 @@ def test_keys_in_order_are_those_that_are_there(changes: list[tuple[bool, int]],
     start = first.to_bytes(2, "big")
     assert keys.take(start, limit) == [key for key in sorted(expected) if key >= start][:limit]
     assert all(len(block) <= 8 for block in keys._blocks)
+
+
+def test_another_broker_takes_over_what_is_there() -> None:
+    store = MemoryStore()
+    store.commit(7, [(META, b"key", b"value")])
+    store.close()
+    assert store.completed() == 0
+    assert store.read(META, b"key") == b"value"
