@@ -5,7 +5,7 @@ Owns how properties and field tables become such values. Types: AMQP 0-9-1, 4.2.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -18,7 +18,7 @@ from amqpd.protocols.amqp091.hot_codec import body_of
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class MessageProperties:
     """The properties of a message: None for those that it does not have; no headers are an empty dict.
 
@@ -39,6 +39,12 @@ class MessageProperties:
     type: str | None = None
     user_id: str | None = None
     app_id: str | None = None
+
+    def __repr__(self) -> str:
+        """What it has, and no more: it is read in the output of tests that failed."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown = [f"{name}={value!r}" for name, value in values.items() if value is not None and value != {}]
+        return f"MessageProperties({', '.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,6 +68,12 @@ def test_no_property() -> None:
     assert MessageProperties().headers == {}
 
 
+def test_properties_show_what_they_have() -> None:
+    assert repr(MessageProperties()) == "MessageProperties()"
+    found = MessageProperties(priority=0, headers={"a": 1}, type="")
+    assert repr(found) == "MessageProperties(headers={'a': 1}, priority=0, type='')"
+
+
 def test_a_property_that_nobody_uses_is_not_shown() -> None:
     assert read_properties(content_of(b"", cluster_id="c", app_id="a")) == MessageProperties(app_id="a")
 

@@ -217,6 +217,69 @@ def test_it_comes_to_rest(world: World) -> None:
     assert world.journal.is_idle()
 
 
+# --- looking ---
+
+
+def watch_reads(world: World) -> list[int]:
+    """First positions of the segments that are read at once, from now on."""
+    read: list[int] = []
+    inner = world.disk.read
+
+    def watching(table: int, key: bytes) -> bytes | None:
+        read.append(read_segment_key(key)[1])
+        return inner(table, key)
+
+    world.store.read = watching  # type: ignore[method-assign] # the test's own store
+    return read
+
+
+def test_who_looks_at_a_few_reads_a_few(world: World) -> None:
+    for first in range(1, 200, 10):
+        world.publish(world.queue(), *numbers(first, first + 9))
+        world.turn()
+    again = world.crash()
+    read = watch_reads(again)
+    assert [message.content for message in again.find().peek(13)] == numbers(1, 13)
+    assert read == [1, 11]
+
+
+def test_who_looks_at_kinds_that_alternate_reads_each_segment_once(world: World) -> None:
+    queue = world.queue()
+    for body in numbers(1, 200):
+        world.publish(queue, body, persistent=int(body) % 2 == 0)
+    world.turn()
+    assert len(queue.backlog.away) > 100
+    read = watch_reads(world)
+    assert [message.content for message in queue.peek(200)] == numbers(1, 200)
+    assert len(read) == len(set(read)) == 2
+
+
+def test_who_looks_finds_what_was_read_and_then_joined(world: World) -> None:
+    filled(world)
+    world = world.crash()
+    queue = world.find()
+    assert queue.hold_ticket() == NEXT
+    world.turn()
+    here = [run.segment for run in queue.backlog.here]
+    publish(world, queue, ENOUGH, ENOUGH)
+    assert [segment for segment in here if segment.successor is not None] == here != []
+    assert [message.content for message in queue.peek(ENOUGH)] == numbers(1, ENOUGH)
+
+
+def test_who_looks_sees_nothing_of_what_is_damaged_and_tells_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(world, world.queue(), 1, 5)
+    (key,) = [key for key in world.rows(SEGMENTS) if read_segment_key(key)[1] == 3]
+    again = world.crash()
+    again.disk.tables[SEGMENTS][key] = again.rows(SEGMENTS)[key][:-1] + b"?"
+    queue = again.find()
+    before = again.rows(SEGMENTS)
+    assert [message.content for message in queue.peek(10)] == [*numbers(1, 2), *numbers(4, 5)]
+    again.turn()
+    assert (caplog.records, queue.ready_count, again.rows(SEGMENTS)) == ([], 5, before)
+
+
 # --- joining while everything else goes on ---
 
 
@@ -306,6 +369,7 @@ def test_what_was_joined_is_not_read_before_it_is_on_disk(world: World) -> None:
     assert queue.get() is None
     world.turn()
     assert asked == []
+    assert [message.content for message in queue.peek(ENOUGH)] == numbers(1, ENOUGH), "who only looks need not wait"
     world.store.is_delaying = False
     world.complete()
     assert queue.hold_ticket() != 0
