@@ -94,7 +94,7 @@ def _fill(document: dict[str, Any], node: Broker, vhost: str) -> None:
     if "permissions" not in document:
         users, vhosts = _names(document, "users"), _names(document, "vhosts")
         pairs = [(user, place) for user in users for place in (vhost, *vhosts)]
-        if GUEST.name not in users and node.users.find(GUEST.name) is not None:
+        if node.users.find(GUEST.name) is not None:
             pairs += [(GUEST.name, place) for place in vhosts]
         document["permissions"] = [{"user": user, "vhost": place} for user, place in pairs]
     for section, defaults in DEFAULTS.items():
@@ -359,7 +359,7 @@ def _make_missing(vhost: VirtualHost, wanted: Place, bindings: Iterable[Binding]
             vhost.declare_queue(name, _OWNER, exclusive=False, **queue._asdict())
     vhost.default_queue_type = queue_type
     for binding in bindings:
-        if binding not in vhost.bindings and binding.source in vhost.exchanges:
+        if binding.source in vhost.exchanges:
             vhost.bind(binding)
 
 

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from amqpd import limits
@@ -87,7 +88,7 @@ def test_what_is_terse_is_completed(world: World) -> None:
 def test_a_mapping_a_text_and_a_file_say_the_same(tmp_path: Path) -> None:
     path = tmp_path / "definitions.json"
     path.write_text(json.dumps(TERSE))
-    said: list[Any] = [TERSE, json.dumps(TERSE, indent=2), path, str(path)]
+    said: list[Any] = [TERSE, MappingProxyType(TERSE), json.dumps(TERSE, indent=2), path, str(path)]
     worlds = [World() for _ in said]
     for each, definitions in zip(worlds, said, strict=True):
         topology.apply(each.broker, definitions)
@@ -110,6 +111,13 @@ def test_users_and_virtual_hosts_without_permissions_are_for_all(world: World) -
     for password in (b"secret", b"wrong"):
         world.broker.logins.authenticate("alice", password, answers.append)
     assert answers[0] is not None, "at once: in a test a password is not scrypt's"
+
+
+def test_guest_may_nothing_where_there_is_no_guest(world: World) -> None:
+    world.broker.delete_user("guest")
+    topology.apply(world.broker, {"vhosts": [{"name": "v"}]})
+    assert "v" in world.broker.vhosts
+    assert world.broker.permissions.all() == []
 
 
 def test_permissions_that_are_there_are_all_there_are(world: World) -> None:
@@ -303,6 +311,26 @@ def test_everything_is_as_it_was(world: World, change: Callable[[World], None]) 
     assert told(world.crash().broker) == durable
     assert world.broker.vhosts["/"].queues["orders"].settings.max_length == 10
     assert world.broker.vhosts["/"].queues["brief"].settings.max_length is None
+
+
+def test_a_queue_is_no_other_because_of_its_virtual_host(world: World) -> None:
+    """The default type came after it, and is not its own."""
+    world.queue("q")
+    world.broker.add_vhost("/", default_queue_type="quorum")
+    snapshot = topology.take(world.broker)
+    world.vhost.remove_queue(world.find())
+    topology.reset(world.broker, snapshot)
+    assert world.find().arguments == {}
+    assert world.vhost.default_queue_type == "quorum"
+
+
+def test_exchanges_that_go_with_one_another(world: World) -> None:
+    snapshot = topology.take(world.broker)
+    for name in "ba":
+        world.vhost.declare_exchange(name, "fanout", durable=True, auto_delete=True, internal=False, arguments={})
+    world.vhost.bind(Binding("a", "b", False, ""))
+    topology.reset(world.broker, snapshot)
+    assert topology.take(world.broker) == snapshot
 
 
 def test_a_snapshot_outlives_its_broker(world: World) -> None:
@@ -722,6 +750,8 @@ operations = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 11)), max
 
 @settings(max_examples=60)
 @given(before=operations, after=operations, keep=st.booleans())
+@example(before=[("change_registries", 0)], after=[("change_users", 0)], keep=True)
+@example(before=[("own", 1)], after=[("begin_anew", 0)], keep=False)
 def test_whatever_happens_the_way_back_leads_there(
     before: list[tuple[str, int]], after: list[tuple[str, int]], keep: bool
 ) -> None:
@@ -764,6 +794,10 @@ def test_a_copy_is_what_the_other_was(world: World) -> None:
     world.broker.add_vhost("/", description="d", tags=["t"], default_queue_type="quorum")
     world.broker.limits.set(VHOST_LIMITS, "/", {"max-queues": 3})
     world.broker.policies.set(Policy("/", "a", "amq.topic", {"alternate-exchange": "x"}))
+    topology.make_vhost(world.broker, "other")
+    world.broker.permissions.set(Permission("alice", "other", "", "", ""))
+    world.broker.permissions.set_topic(TopicPermission("guest", "other", "amq.topic", "", ""))
+    world.broker.policies.set(Policy("other", "b", "orders", {"max-length": 5}))
     snapshot = furnish(world)
     delete_all(world)
     topology.copy_vhost(world.broker, snapshot, "/", "copy")
