@@ -1,5 +1,6 @@
 """Looking into queues: what is ready and what is held, in their order, and nothing happens to either."""
 
+import os
 import select
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def written(server: Server) -> Queue:
     server.turn()
     while not server.broker.journal.is_idle():
         select.select([server.store.wake_fd()], [], [])
+        os.read(server.store.wake_fd(), 4096)
         server.turn()
     return server.broker.vhosts["/"].queues["q"]
 
