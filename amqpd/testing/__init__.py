@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amqpd.app import StartError
+    from amqpd.management.definitions.plan import InvalidDefinitions
     from amqpd.testing.async_broker import AsyncBroker
     from amqpd.testing.broker import Broker
     from amqpd.testing.errors import NoSuchQueue, NotRunning, WaitTimeout
+    from amqpd.testing.faults import Fault
     from amqpd.testing.isolation import AmqpdLeakWarning, fresh_vhost
+    from amqpd.testing.topology import Snapshot
     from amqpd.testing.unittest_case import BrokerMixin
 
 __all__ = [
@@ -19,7 +22,10 @@ __all__ = [
     "AsyncBroker",
     "BrokerMixin",
     "fresh_vhost",
+    "Fault",
+    "Snapshot",
     "AmqpdLeakWarning",
+    "InvalidDefinitions",
     "NoSuchQueue",
     "NotRunning",
     "StartError",
@@ -31,8 +37,11 @@ _HOMES = {
     "AsyncBroker": "amqpd.testing.async_broker",
     "Broker": "amqpd.testing.broker",
     "BrokerMixin": "amqpd.testing.unittest_case",
+    "Fault": "amqpd.testing.faults",
+    "InvalidDefinitions": "amqpd.management.definitions.plan",
     "NoSuchQueue": "amqpd.testing.errors",
     "NotRunning": "amqpd.testing.errors",
+    "Snapshot": "amqpd.testing.topology",
     "StartError": "amqpd.app",
     "WaitTimeout": "amqpd.testing.errors",
     "fresh_vhost": "amqpd.testing.isolation",

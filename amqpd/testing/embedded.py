@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import os
 import socket
 import weakref
@@ -42,6 +43,8 @@ T = TypeVar("T")
 
 HISTORY_LIMIT = 10_000  # messages, with record=True
 STOP_TIMEOUT_S = 0.01  # for clients to answer connection.close; most are killed by a stop, and are meant to
+
+logging.getLogger("amqpd").addHandler(logging.NullHandler())  # a library speaks to who listens
 
 _alive: weakref.WeakSet[Embedded] = weakref.WeakSet()
 
