@@ -264,6 +264,8 @@ def test_begins_with_definitions(tmp_path: Path) -> None:
     ("words", "complaint"),
     [
         (["--port", "many"], "amqpd: --port: 'many' is not allowed: must be a whole number from 0 to 65535\n"),
+        (["--definitions", "none.json"], "amqpd: the definitions none.json cannot be taken, none of them: it cannot"),
+        (["--data-dir", __file__], "amqpd: "),
         (["--ready-file", "none/ready"], "amqpd: --ready-file none/ready: No such file or directory\n"),
     ],
 )
