@@ -107,6 +107,9 @@ class QueueHandle:
         vhosts = self.host.node.vhosts
         if self.vhost not in vhosts:
             return f"no queue '{self.name}', for there is no vhost '{self.vhost}'; there are {_enumerated(vhosts)}"
+        elsewhere = [vhost.name for vhost in vhosts.values() if self.name in vhost.queues]
+        if elsewhere:
+            return f"no queue '{self.name}' in vhost '{self.vhost}', but one in vhost {_enumerated(elsewhere)}"
         queues = vhosts[self.vhost].queues
         others = f"there are {_enumerated(queues)}" if queues else "there is none at all"
         return f"no queue '{self.name}' in vhost '{self.vhost}'; {others}"
