@@ -1,8 +1,6 @@
 """The plugin in runs of pytest of its own, where every warning is an error."""
 
 import importlib
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -308,32 +306,7 @@ def test_help_tells_all(run: Run) -> None:
     fixtures.fnmatch_lines_random([f"{name} *" for name in ("amqpd", "amqpd_vhost", "amqpd_url", "amqpd_factory")])
 
 
-# -- among others --
-
-
-def test_costs_nothing_unused(pytester: pytest.Pytester) -> None:
-    program = """
-import sys, pytest
-before = set(sys.modules)
-import amqpd.testing.pytest_plugin
-print(*sorted(set(sys.modules) - before))
-"""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["amqpd", "amqpd.testing", "amqpd.testing.pytest_plugin"]
-
-
-def test_does_nothing_unused(run_with: Run) -> None:
-    result = run_with(
-        {},
-        """
-        import sys, threading
-
-        def test_nothing():
-            assert not {"anyio", "lmdb", "amqpd.app", "amqpd.settings", "amqpd.testing.broker"} & set(sys.modules)
-            assert threading.enumerate() == [threading.main_thread()]
-    """,
-    )
-    result.assert_outcomes(passed=1)
+# -- among others; what it is to those who do not use it: test_light.py --
 
 
 def test_coroutines_of_either_plugin(run_with: Run) -> None:
