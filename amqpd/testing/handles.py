@@ -75,11 +75,11 @@ class QueueHandle:
         return self._ask(lambda queue: queue.auto_delete)
 
     def messages(self, limit: int = 100) -> list[MessageView]:
-        """The first ready messages, in the order in which they would be delivered. Nothing happens to them."""
+        """The ready ones, ``limit`` at most, in the order in which they would be delivered. Nothing happens to them."""
         return self._ask(lambda queue: peek.ready_messages(queue, limit))
 
     def unacked_messages(self, limit: int = 100) -> list[UnackedMessage]:
-        """The first messages that somebody holds, in the order in which they would be delivered again."""
+        """Those that somebody holds, ``limit`` at most, in the order in which they would be delivered again."""
         return self._ask(lambda queue: peek.unacked_messages(self.host.node, queue, limit))
 
     def purge(self) -> int:

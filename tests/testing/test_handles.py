@@ -135,7 +135,7 @@ def test_a_queue_of_a_virtual_host_that_is_not_there(host: WireHost) -> None:
 def test_a_queue_that_is_in_another_virtual_host(world: World, host: WireHost) -> None:
     world.queue()
     host.node.add_vhost("other")
-    with pytest.raises(NoSuchQueue, match="^no queue 'q' in vhost 'other', but one in vhost '/'$"):
+    with pytest.raises(NoSuchQueue, match=r"^no queue 'q' in vhost 'other', but one in vhost '/'$"):
         QueueHandle(host, "q", "other").messages()
 
 
