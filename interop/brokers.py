@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -86,6 +87,10 @@ class Broker(ABC):
     def log_tail(self, line_count: int = LOG_TAIL_LINES) -> str:
         """The last lines the broker wrote, for failure reports; still there after stop()."""
 
+    def control(self, *words: str) -> str:
+        """What rabbitmqctl, or amqpd ctl, prints for these words; raises BrokerFailed with what it complains of."""
+        raise BrokerFailed(f"{self.name} was started by somebody else, and is not ours to control")
+
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -147,6 +152,7 @@ class ProcessBroker(Broker):
     def start(self) -> None:
         assert self._process is None, f"{self.name} runs already"
         self._directory = Path(tempfile.mkdtemp(prefix=f"interop-{self.name}-"))
+        self.port = 0
         self._launch()
         self._wait_for(self._is_ready, "did not get ready")
 
@@ -158,6 +164,24 @@ class ProcessBroker(Broker):
             self._last_log = self._read_log()
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
+
+    def restart(self, *, kill: bool = False) -> None:
+        """Another life on the same port and the same data; ``kill`` ends this one with SIGKILL."""
+        assert self._process is not None, f"{self.name} is not running"
+        if kill:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        else:
+            _end_process_group(self._process)
+        self._launch()
+        self._wait_for(self._is_ready, "did not get ready again")
+
+    def freeze(self, seconds: float) -> None:
+        """Let it stand still for so long, from now on; returns at once."""
+        assert self._process is not None, f"{self.name} is not running"
+        group = self._process.pid
+        os.killpg(group, signal.SIGSTOP)
+        threading.Timer(seconds, _go_on, [group]).start()
 
     def log_tail(self, line_count: int = LOG_TAIL_LINES) -> str:
         text = self._last_log if self._directory is None else self._read_log()
@@ -204,9 +228,8 @@ class ProcessBroker(Broker):
 
 
 class Amqpd(ProcessBroker):
-    """amqpd of this checkout, in memory, on a port of its own choice that its ready line names.
-
-    One in memory has its control socket in the scratch directory, any other one in its data directory.
+    """amqpd of this checkout, in memory unless options say otherwise, on a port of its own choice that its ready line
+    names. "{directory}" in an option is the scratch directory. There one in memory has its control socket.
     """
 
     name = "amqpd"
@@ -220,11 +243,19 @@ class Amqpd(ProcessBroker):
         """Where a broker in memory listens to its operator."""
         return self.directory / "control.sock"
 
+    def control(self, *words: str) -> str:
+        command = [sys.executable, "-m", "amqpd", "ctl", *words, "--quiet", "--socket", str(self.control_socket)]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise BrokerFailed(f"amqpd ctl {' '.join(words)}: {run.stderr or run.stdout}")
+        return run.stdout
+
     def is_installed(self) -> bool:
         return (ROOT / "amqpd" / "__main__.py").exists() or importlib.util.find_spec("amqpd") is not None
 
     def _launch(self) -> None:
-        command = [sys.executable, "-m", "amqpd", "serve", "--port", "0", *self._options]
+        command = [sys.executable, "-m", "amqpd", "serve", "--port", str(self.port)]
+        command += [option.format(directory=self.directory) for option in self._options]
         if "--memory" in self._options and "--control-socket" not in self._options:
             command += ["--control-socket", str(self.control_socket)]
         self._spawn(command, {**os.environ, "PYTHONUNBUFFERED": "1"})
@@ -245,6 +276,7 @@ class RabbitMQ(ProcessBroker):
     def __init__(self) -> None:
         super().__init__()
         self._epmd_port = 0
+        self._distribution_port = 0
         self._environment: dict[str, str] = {}  # of the node; its tools need the same
 
     def is_installed(self) -> bool:
@@ -260,16 +292,16 @@ class RabbitMQ(ProcessBroker):
         script = self._find_script()
         if script is None:
             raise BrokerFailed("rabbitmq-server is not installed")
-        self.port, distribution_port, self._epmd_port = find_free_ports(3)
+        if not self.port:
+            self.port, self._distribution_port, self._epmd_port = find_free_ports(3)
         (self.directory / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = {self.host}:{self.port}\nlog.console = true\nlog.file = false\n"
         )
         (self.directory / "plugins").write_text(f"[{','.join(_RABBITMQ_PLUGINS)}].\n")
-        self._environment = self._build_environment(distribution_port)
+        self._environment = self._build_environment(self._distribution_port)
         self._spawn([script], self._environment)
 
     def control(self, *words: str) -> str:
-        """What `rabbitmqctl` prints; raises BrokerFailed with what it complains of."""
         script = Path(self._find_script() or "").with_name("rabbitmqctl")  # beside that of the server
         command = [str(script), "--quiet", "--node", self._environment["RABBITMQ_NODENAME"], *words]
         run = subprocess.run(command, env=self._environment, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -334,6 +366,11 @@ def shakes_hands(host: str, port: int, timeout_s: float = 5.0) -> bool:
     except OSError:
         return False
     return answer[:3] == b"\x01\x00\x00" and answer[_METHOD_ID_SLICE] == _CONNECTION_START
+
+
+def _go_on(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGCONT)
 
 
 def find_free_ports(count: int) -> list[int]:

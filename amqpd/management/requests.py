@@ -80,6 +80,13 @@ class Request:
             raise Misused(f"{name} must be {lowest} or more")
         return value
 
+    def number(self, name: str, lowest: float, highest: float) -> float:
+        """A number."""
+        value = self._values.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
+            raise Misused(f"{name} must be a number from {lowest:g} to {highest:g}")
+        return value
+
     def flag(self, name: str) -> bool:
         """Whether it was said; not saying it is no."""
         value = self._values.get(name, False)

@@ -8,7 +8,7 @@ reason to the reactor.
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 logger = logging.getLogger("amqpd.server")
@@ -71,6 +71,15 @@ class Alarms:
         if now >= self._next_at:
             self._next_at = now + min((alarm.sample() for alarm in self._alarms), default=math.inf)
         return self._next_at
+
+    def set_limit(self, name: str, limit_bytes: int, setting: str) -> bool:
+        """Give a resource another limit, from the next look on, which is at once. False when it is not watched."""
+        for alarm in self._alarms:
+            if alarm.resource.name == name:
+                alarm.resource = replace(alarm.resource, limit_bytes=limit_bytes, setting=setting)
+                self._next_at = -math.inf
+                return True
+        return False
 
     def reason(self) -> str:
         """Why publishers have to wait, as connection.blocked says it; "" when they need not."""

@@ -85,6 +85,14 @@ class Server:
         to connection.close has to be read."""
         self.reactor.set_alarm("" if self.is_stopping else self.alarms.reason())
 
+    def set_limit(self, name: str, limit_bytes: int, setting: str) -> bool:
+        """Another limit for a resource; publishers are told within this turn. False when it is not watched."""
+        if not self.alarms.set_limit(name, limit_bytes, setting):
+            return False
+        self.alarms.tick(self.clock.now())
+        self.hand_on_alarm()
+        return True
+
     def nudge(self) -> None:
         """Have the pump look again: somebody acted between its turns. May be called from any thread."""
         os.eventfd_write(self.alarm_fd, 1)

@@ -436,6 +436,14 @@ def test_environment(ctl: Ctl, directory: Path) -> None:
     assert "heartbeat_s\t60\n" in ctl("environment")
 
 
+def test_set_vm_memory_high_watermark(ctl: Ctl) -> None:
+    assert ctl("set_vm_memory_high_watermark", "0.0001") == "Setting the memory high watermark to 0.0001\n"
+    assert json.loads(ctl("status", "--format", "json"))["alarms"] == "low on memory"
+    ctl("set_vm_memory_high_watermark", "0.9")
+    assert json.loads(ctl("status", "--format", "json"))["alarms"] == ""
+    assert ctl.fail("set_vm_memory_high_watermark", "2", code=2) == "fraction must be a number from 0 to 1"
+
+
 def test_wrong_words(ctl: Ctl) -> None:
     assert ctl.fail("list_queues", "mesages", code=2) == "there is no column mesages; did you mean messages?"
     code, _, err = ctl.run("list_quues")

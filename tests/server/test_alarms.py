@@ -277,6 +277,19 @@ def test_what_cannot_be_measured_stays_as_it_was(
     assert (logging.WARNING, "memory cannot be measured (again): its alarm cannot be raised") in lines(caplog)
 
 
+def test_a_new_limit_holds_at_once() -> None:
+    meter = Meter(500)
+    alarms = Alarms([memory(meter)], lambda: "", 0.0)
+    alarms.tick(0.0)
+    assert alarms.set_limit("memory", 400, "as the test said")
+    alarms.tick(0.0)
+    assert alarms.reason() == "low on memory"
+    assert alarms.set_limit("memory", 1000, "as the test said")
+    alarms.tick(0.0)
+    assert alarms.reason() == ""
+    assert not alarms.set_limit("disk", 1, "as the test said")
+
+
 # -- what publishers see, with figures that the test sets --
 
 

@@ -1,6 +1,8 @@
 """Commands about the broker itself: how it is, and how it is configured."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from amqpd.cli.ctl.command import Ctl, command
 from amqpd.cli.sizes import size
@@ -44,6 +46,21 @@ def environment(ctl: Ctl) -> None:
     Whether they come from a file, variables or flags.
     """
     ctl.list("Settings in force", "environment")
+
+
+@command
+def set_vm_memory_high_watermark(
+    ctl: Ctl, fraction: Annotated[float, typer.Argument(help="Share of the memory there is, from 0 to 1.")]
+) -> None:
+    """Set the share of memory above which publishers wait.
+
+    Until the broker is restarted; the setting memory_high_watermark is for good.
+    """
+    ctl.do(
+        f"Setting the memory high watermark to {fraction:g}",
+        "set_vm_memory_high_watermark",
+        fraction=fraction,
+    )
 
 
 def _shown(name: str, value: Any) -> str:

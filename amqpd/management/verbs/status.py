@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from amqpd import __version__
 from amqpd.management.node import Node
-from amqpd.management.requests import Done, Listing, Request, Result
+from amqpd.management.requests import Done, Listing, Refused, Request, Result
 from amqpd.server import resources
 
 
@@ -42,6 +42,15 @@ def environment(node: Node, request: Request) -> Listing:
     return Listing(["setting", "value"], ([name, _plain(value)] for name, value in sorted(node.settings.items())))
 
 
+def set_vm_memory_high_watermark(node: Node, request: Request) -> Done:
+    """Another share of the memory there is above which publishers wait, until the broker is restarted."""
+    share = request.number("fraction", 0.0, 1.0)
+    limit_bytes = int(resources.memory_bytes() * share)
+    if not node.server.set_limit("memory", limit_bytes, f"{share:g} of the memory there is, as amqpd ctl has set it"):
+        raise Refused("memory is not watched: start the broker with memory_high_watermark above 0")
+    return Done()
+
+
 def _address(name: tuple[Any, ...]) -> str:
     host, port = name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -54,4 +63,5 @@ def _plain(value: object) -> object:
 VERBS: Final[Mapping[str, Callable[[Node, Request], Result]]] = {
     "status": status,
     "environment": environment,
+    "set_vm_memory_high_watermark": set_vm_memory_high_watermark,
 }

@@ -1,6 +1,9 @@
 import os
 
+import pytest
+
 from amqpd import __version__
+from amqpd.management.requests import Misused, Refused
 from tests.management.operators import SETTINGS, Operator
 
 
@@ -30,3 +33,10 @@ def test_status_counts_everything(operator: Operator) -> None:
 
 def test_environment_shows_the_settings(operator: Operator) -> None:
     assert operator.rows("environment") == [[name, SETTINGS[name]] for name in sorted(SETTINGS)]
+
+
+def test_a_watermark_wants_memory_to_be_watched(operator: Operator) -> None:
+    with pytest.raises(Refused, match="memory is not watched"):
+        operator.ask("set_vm_memory_high_watermark", fraction=0.5)
+    with pytest.raises(Misused, match="fraction must be a number from 0 to 1"):
+        operator.ask("set_vm_memory_high_watermark", fraction=2)
