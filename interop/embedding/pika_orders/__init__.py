@@ -1,0 +1,1 @@
+"""The order service with pika: blocking code, a thread for each consumer."""
