@@ -41,8 +41,9 @@ def fresh_vhost(broker: Broker, test: str, leaks: Leaks = "warn") -> Iterator[st
     """
     _recover(broker)
     home, beginning = broker.vhost, broker.beginning
-    broker.vhost = name = _vhost_name(test)
+    name = _vhost_name(test)
     broker.beginning = broker.call(lambda: _add(broker, home, name))
+    broker.vhost = name
     try:
         yield name
     finally:
