@@ -20,7 +20,7 @@ from amqpd.testing.acks import acks_of
 from amqpd.testing.errors import NotRunning
 from amqpd.testing.host import Host
 from amqpd.testing.observed import Interference, ObservedBroker
-from amqpd.testing.trouble import CLOSE_TEXT, abort, freeze, thaw, with_link
+from amqpd.testing.trouble import CLOSE_TEXT, abort, freeze, with_link
 
 if TYPE_CHECKING:
     from amqpd.testing.handles import ConnectionHandle
@@ -42,6 +42,7 @@ class Fault(ABC):
         """Nothing happens if it is over already."""
         with contextlib.suppress(NotRunning):
             self._host.call(self._end)
+        self.is_over = True
 
     def _end(self) -> None:
         if not self.is_over and self._host.server is self._server:
@@ -150,7 +151,7 @@ class _FrozenConnections(_LinkFault):
         freeze(self._reactor, link, None)
 
     def _relieve(self, link: Link) -> None:
-        thaw(self._reactor, link)
+        self._reactor.thaw(link)
 
 
 class _DroppedAcks(_LinkFault):
@@ -226,12 +227,9 @@ class Faults:
         self._begun: list[Fault] = []
 
     def clear(self) -> None:
-        """End all that lasts, and thaw whoever is frozen."""
-        begun, self._begun = self._begun, []
-        for fault in begun:
-            fault.end()
+        """End all that lasts, and thaw whoever is frozen. Nothing happens if the broker is not running."""
         with contextlib.suppress(NotRunning):
-            self._on_each(lambda link: thaw(self._host.server.reactor, link))
+            self._host.call(self._clear)
 
     # -- connections --
 
@@ -285,6 +283,14 @@ class Faults:
             return fault
 
         return self._host.call(act)
+
+    def _clear(self) -> None:
+        begun, self._begun = self._begun, []
+        for fault in begun:
+            fault._end()
+        reactor = self._host.server.reactor
+        for link in list(reactor.links.values()):
+            reactor.thaw(link)
 
     def _on_each(self, act: Callable[[Link], None]) -> None:
         def act_on_each() -> None:

@@ -43,7 +43,7 @@ def freeze_connection(host: Host, connection: Connection, seconds: float | None 
 
 def thaw_connection(host: Host, connection: Connection) -> None:
     """Go on with it: what it has sent meanwhile is read, what it is owed is written."""
-    host.call(lambda: with_link(host, connection, thaw))
+    host.call(lambda: with_link(host, connection, lambda reactor, link: reactor.thaw(link)))
 
 
 def close_channel(host: Host, channel: Channel, code: int, text: str) -> None:
@@ -112,12 +112,6 @@ def freeze(reactor: Reactor, link: Link, seconds: float | None) -> None:
     if seconds is not None:
         turn = reactor.turn
         turn.timers.set(_Thaw(reactor, link), turn.now_ms + int(seconds * 1000.0))
-
-
-def thaw(reactor: Reactor, link: Link) -> None:
-    """See ``thaw_connection``."""
-    _forget_thaw(reactor, link)
-    reactor.thaw(link)
 
 
 def _forget_thaw(reactor: Reactor, link: Link) -> None:

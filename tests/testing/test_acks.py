@@ -39,6 +39,12 @@ def test_nothing_is_lost_while_nobody_drops(size: int) -> None:
     assert b"".join(acks.feed(chunk) for chunk in chopped(STREAM, size)) == STREAM
 
 
+def test_nothing_is_held_back_that_is_no_ack() -> None:
+    """What is wrong is told at once."""
+    acks = AckFilter()
+    assert [acks.feed(each) for each in (SHORT, BEAT, QOS)] == [SHORT, BEAT, QOS]
+
+
 def test_from_the_first_octet_on() -> None:
     acks = AckFilter(8)
     acks.droppers = 1

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from amqpd.testing import Broker, NotRunning, trouble
+from amqpd.testing import Broker, NotRunning
 from tests.support.raw_peer import HEADER, RawPeer
+from tests.support.wire import method
 from tests.testing.peers import logged_in, newest
 
 REFUSED = "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile."
@@ -92,6 +93,20 @@ def test_dropped_acks(broker: Broker, peer: RawPeer) -> None:
     peer.send(1, "basic.ack", delivery_tag=0, multiple=True)
     peer.call(1, "basic.qos")
     assert broker.queue("q").unacked == 0
+
+
+def test_dropped_from_the_middle_of_a_frame(broker: Broker, peer: RawPeer) -> None:
+    """The broker has half of an ack: it gets all of it, and no other."""
+    ack = method(1, "basic.ack", delivery_tag=1)
+    for _ in range(2):
+        peer.publish(1, "", "q", b"a")
+        peer.get(1, "q")
+    peer.send_bytes(ack[:9])
+    broker.wait_for(lambda: newest(broker).subject.held_size == 9)
+    with broker.faults.drop_acks():
+        peer.send_bytes(ack[9:] + method(1, "basic.ack", delivery_tag=2))
+        peer.call(1, "basic.qos")
+        assert broker.queue("q").unacked == 1
 
 
 def test_dropped_acks_of_one(broker: Broker, peer: RawPeer) -> None:
@@ -222,7 +237,6 @@ def test_clear_ends_everything(broker: Broker, peer: RawPeer) -> None:
     peer.expect(1, "basic.ack")
     begun = [faults.refuse_logins(), faults.block_publishers(), faults.nack_next(), faults.return_next()]
     begun += [faults.drop_acks(), faults.freeze_connections()]
-    trouble.freeze_connection(broker, newest(broker).subject)
     faults.clear()
     assert all(fault.is_over for fault in begun)
     peer.expect(0, "connection.blocked")
@@ -233,6 +247,13 @@ def test_clear_ends_everything(broker: Broker, peer: RawPeer) -> None:
         other.send(1, "basic.ack", delivery_tag=other.get(1, "q").tag)
         other.call(1, "basic.qos")
         assert broker.queue("q").unacked == 0
+
+
+def test_clear_thaws(broker: Broker, peer: RawPeer) -> None:
+    newest(broker).freeze()
+    peer.send(1, "basic.qos")
+    broker.faults.clear()
+    peer.expect(1, "basic.qos-ok")
 
 
 def test_an_end_is_an_end(broker: Broker, peer: RawPeer) -> None:
@@ -261,14 +282,16 @@ def test_after_a_restart_all_are_gone(broker: Broker) -> None:
             peer.call(1, "confirm.select")
             peer.publish(1, "", "q", b"a")
             peer.expect(1, "basic.ack")
-        assert not fault.is_over
     assert fault.is_over
+    with logged_in(broker):
+        pass
 
 
 def test_a_broker_may_end_first(broker: Broker, peer: RawPeer) -> None:
-    with broker.faults.freeze_connections():
+    with broker.faults.freeze_connections() as fault:
         broker.stop()
         assert peer.socket.recv(1) == b"", "a frozen one is told nothing"
+    assert fault.is_over
     broker.faults.clear()
     with pytest.raises(NotRunning):
         broker.faults.drop_acks()

@@ -96,6 +96,17 @@ def test_the_last_freeze_counts(broker: Broker, connection: Connection, peer: Ra
     peer.expect_nothing(1)
 
 
+def test_each_thaws_in_its_own_time(broker: Broker, connection: Connection, peer: RawPeer) -> None:
+    with logged_in(broker) as second:
+        trouble.freeze_connection(broker, connection, 1.0)
+        trouble.freeze_connection(broker, newest(broker).subject, 2.0)
+        for each in (peer, second):
+            each.send(1, "basic.qos")
+        broker.advance(1.0)
+        peer.expect(1, "basic.qos-ok")
+        second.expect_nothing(1)
+
+
 def test_a_frozen_client_misses_its_heartbeats() -> None:
     with Broker(clock="manual", heartbeat_s=4) as broker, RawPeer(broker.host, broker.port) as peer:
         peer.start()
@@ -144,6 +155,14 @@ def test_close_a_channel(broker: Broker, peer: RawPeer) -> None:
     peer.open_channel(1)
     peer.call(1, "basic.qos")
     trouble.close_channel(broker, channel.subject, 404, "not this one")
+    peer.call(1, "basic.qos")
+
+
+def test_close_a_channel_that_the_client_has_closed(broker: Broker, peer: RawPeer) -> None:
+    [channel] = broker.channels
+    peer.close_channel(1)
+    peer.open_channel(1)
+    trouble.close_channel(broker, channel.subject, 406, "another has its number")
     peer.call(1, "basic.qos")
 
 
