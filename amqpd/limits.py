@@ -6,6 +6,7 @@ from typing import Final
 
 # -- the wire --
 FRAME_MIN_BYTES: Final = 4096  # the standard's frame-min-size; tune-ok below it is refused
+NARRATED_FRAME_MAX_BYTES: Final = 1_048_576  # held by amqpd trace; no broker is set to larger ones
 HANDSHAKE_FRAME_MAX_BYTES: Final = 131_072  # before tune-ok nobody may ask us to hold more
 TABLE_DEPTH_MAX: Final = 64  # nested tables and arrays; RabbitMQ has no bound and overflows
 TABLE_ITEMS_MAX: Final = (

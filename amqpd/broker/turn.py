@@ -32,7 +32,7 @@ class Turn:
 
     def begin(self, now: float) -> bool:
         """The clock says ``now`` (seconds): do what is due. True when something was."""
-        self.now_us = self.epoch_ms * 1000 + int(now * 1_000_000.0)
+        self.now_us = self.epoch_ms * 1000 + int(now * 1_000_000.0 + 0.5)
         self.now_ms = self.now_us // 1000
         return self.timers.run(self.now_ms)
 

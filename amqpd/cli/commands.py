@@ -27,6 +27,7 @@ app = typer.Typer(
       amqpd testserver --help  a broker for your tests, whatever they are written in
       amqpd ctl --help         ask a running broker, or have it do something
       amqpd store --help       look at, verify or compact what a broker left on disk
+      amqpd trace --help       see what a client and a broker say to each other
     """,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
@@ -236,6 +237,39 @@ def serve_tests(
     from amqpd.cli import testserver as serving
 
     raise typer.Exit(serving.serve(flags))
+
+
+TRACE_HELP = """See what clients and a broker say to each other: a line for each frame.
+
+Listens on a port of its own, hands everything on to the broker, and prints what passes. Point the client at that port.
+BROKER is the port or HOST:PORT of any broker that speaks AMQP 0-9-1. Passwords are never shown, bodies only if asked
+for.
+
+\b
+  12:31:05.114 1 > 1 basic.publish routing_key='tasks' mandatory=True
+                 |   | method and arguments; what is 0, false or empty is left out
+                 |   channel
+                 > from the client, < from the broker; before it the number of the connection
+
+\b
+Examples:
+  amqpd trace 5672                       listens on 5673
+  amqpd trace 5672 --port 0 --bodies 80  on a free port, with the first 80 bytes of each body
+  amqpd trace rabbit.example:5672
+"""
+
+
+@app.command("trace", help=TRACE_HELP, short_help="See what a client and a broker say to each other.")
+def trace(
+    *,
+    broker: Annotated[str, typer.Argument(metavar="BROKER", help="Port, or HOST:PORT.", show_default=False)],
+    port: Annotated[int, typer.Option("--port", metavar="NUMBER", help="Port to listen on; 0 is a free one.")] = 5673,
+    bodies: Annotated[int, typer.Option("--bodies", metavar="BYTES", help="How much of each body frame to show.")] = 0,
+) -> None:
+    """Print what passes."""
+    from amqpd.cli import trace as tracing
+
+    raise typer.Exit(tracing.trace(broker, port, bodies))
 
 
 STORE_HELP = """Look at the data of a broker that does not run, verify it, or make its file smaller.

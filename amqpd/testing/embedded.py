@@ -166,7 +166,7 @@ class Embedded(ABC):
 
     def _advance(self, clock: ManualClock, seconds: float) -> None:
         reactor = self.server.reactor
-        until = clock.now() + seconds
+        until = round(clock.now() + seconds, 6)  # ten times 0.1 are 1
         self._run_turns()
         while (at := reactor.next_timer()) <= until:
             clock.move_to(at)

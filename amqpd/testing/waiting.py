@@ -49,6 +49,7 @@ class Waiters:
 
     def __init__(self) -> None:
         self._waiting: list[Waiter] = []
+        self._is_looking = False
 
     def add(self, waiter: Waiter) -> None:
         self._waiting.append(waiter)
@@ -60,8 +61,11 @@ class Waiters:
 
     def on_turn(self, worked: bool) -> None:
         """After a turn; ``worked``: there may be more to do at once."""
-        if self._waiting:
-            self._waiting = [waiter for waiter in self._waiting if not waiter.look(worked)]
+        if self._waiting and not self._is_looking:  # who is asked may ask the broker, which takes turns for it
+            self._is_looking = True
+            waiting, self._waiting = self._waiting, []
+            self._waiting += [waiter for waiter in waiting if not waiter.look(worked)]
+            self._is_looking = False
 
     def fail(self, error: Exception) -> None:
         """The broker is gone."""

@@ -246,7 +246,7 @@ MUTANTS: Final = (
     Mutant(
         "nobody looks at the head again when it expires",
         "amqpd/broker/queues/base.py",
-        "            self._expire_at(int(message.expires_at) // 1000 + 1)\n",
+        "            self._expire_at((int(message.expires_at) + 999) // 1000)\n",
         "            pass\n",
         (BASE,),
     ),

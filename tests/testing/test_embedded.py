@@ -39,6 +39,24 @@ def test_time_stands_still_until_it_is_advanced() -> None:
         connection.process_data_events()
 
 
+@pytest.mark.parametrize("steps", [[30], [29, 1], [0.1] * 300, [10, 20]])
+def test_what_lives_so_long_is_gone_when_so_much_time_has_passed(steps: list[float]) -> None:
+    with Broker(clock="manual") as broker, pika.BlockingConnection(broker.pika_parameters()) as connection:
+        channel = connection.channel()
+        channel.queue_declare("q", arguments={"x-message-ttl": 30_000})
+        channel.queue_declare("own")
+        channel.queue_declare("unused", arguments={"x-expires": 30_000})
+        channel.basic_publish("", "q", b"")
+        channel.basic_publish("", "own", b"", pika.BasicProperties(expiration="30000"))
+        broker.wait_for(queue="own", ready=1)
+        for step in steps[:-1]:
+            broker.advance(step)
+        assert broker.queue("q").ready == broker.queue("own").ready == 1
+        broker.advance(steps[-1])
+        assert broker.queue("q").ready == broker.queue("own").ready == 0
+        assert not broker.queue("unused").exists
+
+
 def test_what_is_due_happens_in_order() -> None:
     with Broker(clock="manual", record=True) as broker:
         with pika.BlockingConnection(broker.pika_parameters()) as connection:

@@ -48,3 +48,16 @@ def test_who_has_given_up_is_not_woken_and_all_are_when_the_broker_ends() -> Non
     assert woken == ["left"]
     assert left.error is error
     assert gone.error is None
+
+
+def test_who_is_asked_may_take_turns() -> None:
+    waiters = Waiters()
+    woken: list[str] = []
+
+    def is_true() -> bool:
+        waiters.on_turn(False)
+        return True
+
+    waiters.add(Waiter(is_true, lambda: woken.append("once")))
+    waiters.on_turn(False)
+    assert woken == ["once"]

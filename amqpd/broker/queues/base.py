@@ -267,7 +267,7 @@ class Queue(Fetcher):
                 break
             message = self.head()
         if message is not None and message.expires_at:
-            self._expire_at(int(message.expires_at) // 1000 + 1)
+            self._expire_at((int(message.expires_at) + 999) // 1000)
         return budget
 
     def _is_over(self) -> bool:
