@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import anyio.lowlevel
 
 from amqpd.broker.ports import StoreFailed
 from amqpd.testing.embedded import Embedded
+from amqpd.testing.errors import WaitTimeout
 from amqpd.testing.waiting import (
     POLL_S,
     TIMEOUT_S,
@@ -154,6 +156,15 @@ class Broker(Embedded):
             self.call(lambda: self._waiters.drop(waiter))
         self._check(waiter, wish, timeout)
 
+    def _timeout(self, words: str, timeout: float) -> WaitTimeout:
+        error = super()._timeout(words, timeout)
+        if _runs_a_loop():
+            error.add_note(
+                "This thread runs an event loop, which stood still meanwhile, and so did every client in it: "
+                "await anyio.to_thread.run_sync(...), or asyncio.to_thread(...), or use an AsyncBroker."
+            )
+        return error
+
     def _poll(self, is_true: Callable[[], bool], timeout: float) -> None:
         ends_at = time.monotonic() + timeout
         pause = threading.Event()
@@ -197,3 +208,12 @@ class Broker(Embedded):
                 anyio.from_thread.run_sync(self._scope.cancel, token=self._token)
             thread.join()
             self._thread = None
+
+
+def _runs_a_loop() -> bool:
+    """Whether asyncio would run here, if somebody let it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -39,7 +39,7 @@ def fresh_vhost(broker: Broker, test: str, leaks: Leaks = "warn") -> Iterator[st
     Connections still open in it at the end are closed, and told of: by an AmqpdLeakWarning, or LeakedConnections.
     Faults are ended then, and a broker that was left stopped is started.
     """
-    _recover(broker)
+    recover(broker)
     home, beginning = broker.vhost, broker.beginning
     name = _vhost_name(test)
     broker.beginning = broker.call(lambda: _add(broker, home, name))
@@ -48,7 +48,7 @@ def fresh_vhost(broker: Broker, test: str, leaks: Leaks = "warn") -> Iterator[st
         yield name
     finally:
         broker.vhost, broker.beginning = home, beginning
-        _recover(broker)
+        recover(broker)
         left = [] if leaks == "ignore" else _open_connections(broker, name)
         broker.call(lambda: topology.drop_vhost(broker.node, name))
         if left:
@@ -61,8 +61,8 @@ def _vhost_name(test: str) -> str:
     return f"{words[:NAME_MAX_CHARS]}-{secrets.token_hex(3)}"
 
 
-def _recover(broker: Broker) -> None:
-    """From whatever tests have done to it."""
+def recover(broker: Broker) -> None:
+    """From whatever a test has done to it: its faults are over, and it runs."""
     try:
         broker.server  # noqa: B018 - raises NotRunning
     except NotRunning:

@@ -96,6 +96,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("amqpd", [arguments], indirect=True, ids=[no_id], scope="function")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Trouble ends with the test's own function: a fixture that closes its connection may wait for the broker."""
+    broker = getattr(item, "funcargs", {}).get("amqpd")
+    if broker is not None:
+        importlib.import_module("amqpd.testing.isolation").recover(broker)
+
+
 @pytest.fixture(scope="session")
 def _amqpd_of_session(pytestconfig: pytest.Config) -> Iterator["testing.Broker"]:
     with _make_broker(pytestconfig, {}) as broker:

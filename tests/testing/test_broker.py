@@ -6,6 +6,7 @@ import socket
 import threading
 from pathlib import Path
 
+import anyio
 import pika
 import pytest
 
@@ -174,6 +175,19 @@ def test_who_waits_in_vain_is_told_how_the_broker_stood() -> None:
             broker.wait_for()
         with pytest.raises(ZeroDivisionError):
             broker.wait_for(queue="q", ready=lambda count: count // 0 > 0)
+
+
+def test_who_waits_in_an_event_loop_is_told_that_it_stood_still() -> None:
+    async def wait(broker: Broker) -> None:
+        broker.wait_for(queue="never", timeout=0.02)
+
+    with Broker() as broker:
+        with pytest.raises(WaitTimeout) as caught:
+            anyio.run(wait, broker)
+        assert "This thread runs an event loop, which stood still meanwhile" in caught.value.__notes__[0]
+        with pytest.raises(WaitTimeout) as caught:
+            broker.wait_for(queue="never", timeout=0.02)
+        assert not hasattr(caught.value, "__notes__")
 
 
 def test_a_stop_ends_every_wait() -> None:

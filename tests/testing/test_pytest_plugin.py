@@ -374,3 +374,24 @@ def test_many_processes_in_any_order(run_with: Run) -> None:
         "asyncio_default_fixture_loop_scope=function",
     )
     result.assert_outcomes(passed=9)
+
+
+def test_trouble_is_over_before_fixtures_are_torn_down(run: Run) -> None:
+    result = run("""
+        import pika, pytest
+
+        @pytest.fixture
+        def connection(amqpd_url):
+            with pika.BlockingConnection(pika.URLParameters(amqpd_url)) as connection:
+                yield connection  # its close() would wait for ever for a broker that is frozen
+
+        def test_frozen(amqpd, connection):
+            amqpd.faults.freeze_connections()
+
+        def test_dead(amqpd, amqpd_vhost):
+            amqpd.kill()
+
+        def test_next(connection):
+            assert connection.is_open
+        """)
+    result.assert_outcomes(passed=3)
