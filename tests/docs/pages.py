@@ -11,6 +11,8 @@ DOCS: Final = ROOT / "docs"
 PAGES: Final = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 
 _FENCE: Final = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_TEST: Final = re.compile(r"^ *(async )?def test_", re.MULTILINE)
+_FILE_NAME: Final = re.compile(r"# (\w+\.\w+)\n")
 _LINK: Final = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -27,6 +29,17 @@ class Block:
     @property
     def name(self) -> str:
         return f"{name_of(self.page)}:{self.line}"
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is a file of tests for pytest."""
+        return self.language == "python" and _TEST.search(self.text) is not None
+
+    @property
+    def file_name(self) -> str | None:
+        """Of one that is a file: what its first line says, or a name for tests."""
+        named = _FILE_NAME.match(self.text)
+        return named[1] if named else f"test_line_{self.line}.py" if self.is_test else None
 
 
 def name_of(page: Path) -> str:

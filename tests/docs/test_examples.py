@@ -1,4 +1,4 @@
-"""Examples run, and print what the page shows; commands are ones that exist."""
+"""Examples run, and print what the page shows; commands are ones that exist. Tests: test_embedding.py."""
 
 import ast
 import importlib.util
@@ -19,7 +19,9 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks, name_of
 
 DEFAULT_ADDRESS = "amqp://guest:guest@127.0.0.1:5672/"
 RUN_TIMEOUT_S = 30
-PYTHON_BLOCKS = [block for page in PAGES for block in blocks(page) if block.language == "python"]
+PYTHON_BLOCKS = [
+    block for page in PAGES for block in blocks(page) if block.language == "python" and block.file_name is None
+]
 COMMAND_LINES = [
     (block, line.removeprefix("$ "))
     for page in PAGES
@@ -48,7 +50,7 @@ def run(arguments: list[str], broker: Broker) -> str:
 def test_python_blocks_print_what_is_shown(page: Path, amqpd: Broker) -> None:
     """In the order of the page, each in a process of its own; the block after each is its output."""
     for block, after in pairwise(blocks(page)):
-        if block.language == "python":
+        if block in PYTHON_BLOCKS:
             assert DEFAULT_ADDRESS in block.text, f"{block.name} connects to another address"
             assert after.language == "text", f"{block.name} is not followed by its output"
             assert run(["-c", block.text], amqpd) == after.text, block.name
