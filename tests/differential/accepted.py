@@ -124,12 +124,24 @@ ACCEPTED: Final = (
         "deaths-at-once",
         "several messages die of one operation: RabbitMQ's queues hand them on one by one, side by side with the"
         " channel, and a consumer gets each as it comes; amqpd delivers when all are there",
-        operation=r"publish\(",
+        operation=r"publish\(|nack\(|reject\(|tx\.commit\(|set policy\(",
         amqpd=r"basic\.deliver\(",
         rabbitmq=r"basic\.deliver\(",
         check=lambda amqpd, rabbitmq: (
-            "x-death: [F{" in "".join(amqpd) and _bodies_by_looks(amqpd) == _bodies_by_looks(rabbitmq)
+            _tells_of_a_death(amqpd) and _bodies_by_looks(amqpd) == _bodies_by_looks(rabbitmq)
         ),
+    ),
+    Accepted(
+        "death-overtakes",
+        "a message goes to a quorum queue, and dies in another queue that hands it on to the same one: RabbitMQ may"
+        " write the dead letter into the log of the quorum queue first",
+        operation=r"basic\.get\(",
+        amqpd=r"basic\.get-ok\(.*x-delivery-count",
+        rabbitmq=r"basic\.get-ok\(.*x-delivery-count",
+        check=lambda amqpd, rabbitmq: (
+            _tells_of_a_death(amqpd) != _tells_of_a_death(rabbitmq) and _steps(amqpd) == _steps(rabbitmq)
+        ),
+        before=(r"'quorum'", r"dead-letter-exchange"),
     ),
     Accepted(
         "expires-at-the-head",
@@ -160,6 +172,15 @@ ACCEPTED: Final = (
 
 def _bodies(lines: Lines) -> Lines:
     return sorted(line.rpartition(" ")[2] for line in lines)
+
+
+def _steps(lines: Lines) -> set[str]:
+    """Of which operations the messages come."""
+    return {body.partition(".")[0] for body in _bodies(lines)}
+
+
+def _tells_of_a_death(lines: Lines) -> bool:
+    return any("x-death: [F{" in line for line in lines)
 
 
 def _bodies_by_looks(lines: Lines) -> dict[str, Lines]:

@@ -138,6 +138,18 @@ def test_deaths_at_once_keep_the_order_of_those_that_look_the_same() -> None:
     assert find_name([], publish, [deliver(1, "1"), deliver(2, "2")], [deliver(1, "2"), deliver(2, "1")]) == ""
 
 
+def test_a_death_overtakes_the_message_itself_and_no_other() -> None:
+    declare = Operation("queue.declare", 0, 5, {"queue": "~q0", "arguments": {"x-queue-type": "quorum"}})
+    bury = Operation("queue.declare", 0, 5, {"queue": "~q1", "arguments": {"x-dead-letter-exchange": "~e1"}})
+    get = Operation("basic.get", 0, 1)
+    alive = ["basic.get-ok(delivery_tag=1) {headers={x-delivery-count: l:0}} b'6.0'"]
+    dead = ["basic.get-ok(delivery_tag=1) {headers={x-death: [F{count: l:1}], x-delivery-count: l:0}} b'6.0'"]
+    another = [dead[0].replace("6.0", "7.0")]
+    assert find_name([declare, bury], get, alive, dead) == "death-overtakes"
+    assert find_name([declare, bury], get, alive, another) == ""
+    assert find_name([bury], get, alive, dead) == ""
+
+
 @pytest.mark.parametrize("soon", [1, "1", Typed("l", 1)])
 def test_what_expires_soon_is_waited_for_whatever_its_type(soon: object) -> None:
     assert expires_soon({"queue": "~q0", "arguments": {"x-message-ttl": soon}})
