@@ -37,6 +37,10 @@ class Bank(Books):
         if is_open:
             self._is_open.set()
 
+    def close(self) -> None:
+        """Keep all who come waiting."""
+        self._is_open.clear()
+
     def open(self) -> None:
         """Serve those who wait, and all who come."""
         self._is_open.set()

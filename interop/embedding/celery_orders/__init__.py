@@ -1,0 +1,1 @@
+"""The order service with Celery: its steps are tasks."""
