@@ -20,7 +20,6 @@ from amqpd.server.alarms import Resource
 from amqpd.server.lifecycle import Server
 from amqpd.server.listeners import listen
 from amqpd.settings import Settings
-from amqpd.store.lmdb_store import DataDirectoryError, LmdbStore
 from amqpd.store.memory import MemoryStore
 
 
@@ -91,10 +90,12 @@ def open_store(settings: Settings) -> Store:
     """What the settings say that messages are kept in. Raises StartError."""
     if settings.durability == "memory":
         return MemoryStore()
+    lmdb_store = importlib.import_module("amqpd.store.lmdb_store")  # 10 ms that only a broker on disk pays
     try:
-        return LmdbStore(Path(settings.data_dir), durability=settings.durability)
-    except DataDirectoryError as error:
+        store: Store = lmdb_store.LmdbStore(Path(settings.data_dir), durability=settings.durability)
+    except lmdb_store.DataDirectoryError as error:
         raise StartError(str(error)) from error
+    return store
 
 
 def _take_definitions(broker: Broker, settings: Settings) -> None:
