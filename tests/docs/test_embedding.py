@@ -1,5 +1,6 @@
 """Blocks that are tests, on any page, pass in a run of pytest of their own; docs/embedding.md tells of all there is."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -10,10 +11,10 @@ import pytest
 from amqpd import testing
 from amqpd.testing import AsyncBroker, Broker, BrokerMixin, handles, pytest_plugin, views
 from amqpd.testing.faults import Fault, Faults, PublishFault
-from tests.docs.pages import DOCS, PAGES, blocks, name_of, read
+from tests.docs.pages import DOCS, PAGES, blocks, name_of, prose, read
 
 RUN_TIMEOUT_S = 50
-PLUGINS = ["amqpd.testing.pytest_plugin", "pytest_asyncio.plugin"]
+PLUGINS = ["amqpd", "asyncio"]  # by the names of their entry points
 PAGE = DOCS / "embedding.md"
 NOUNS = [
     Broker,
@@ -61,6 +62,39 @@ def test_page_tells_of_what_it_has(noun: type) -> None:
     names = {name for each in classes for name in vars(each) if not name.startswith("_")} - INNER
     assert names
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", read(PAGE))] == []
+
+
+def test_signatures_are_those_of_the_code() -> None:
+    """All of the last section, with the defaults that it says."""
+    _, _, section = read(PAGE).partition("## All that there is")
+    constructor = " ".join(section.partition("`Broker(")[2].partition(")`")[0].split())
+    assert constructor.replace('"', "'") == bare_parameters(Broker)
+    listed = re.findall(r"`(\w+)\(([\w=, *]*)\)`", section)
+    assert len(listed) > 30
+    assert [f"{name}({arguments})" for name, arguments in listed if not is_signature(name, arguments)] == []
+
+
+def bare_parameters(noun: type) -> str:
+    """As they are written, without their types."""
+    parameters = inspect.signature(noun).parameters.values()
+    bare = inspect.Signature([each.replace(annotation=inspect.Parameter.empty) for each in parameters])
+    return str(bare)[1:-1]
+
+
+def is_signature(name: str, arguments: str) -> bool:
+    said = re.findall(r"(\w+)(?:=(\w+))?", arguments)
+    methods = [getattr(noun, name) for noun in NOUNS if callable(getattr(noun, name, None))]
+    return any(
+        all(word in parameters and default in ("", str(parameters[word].default)) for word, default in said)
+        for parameters in (inspect.signature(method).parameters for method in methods)
+    )
+
+
+def test_calls_in_the_text_are_ones_that_exist() -> None:
+    codes = re.findall(r"`(amqpd\.[^`]+\))`", prose(PAGE))
+    names = {name for code in codes for name in re.findall(r"\.(\w+)[(\[]", code)}
+    assert len(names) > 15
+    assert [name for name in names if not any(hasattr(noun, name) for noun in NOUNS)] == []
 
 
 def test_page_tells_of_what_is_exported() -> None:

@@ -55,10 +55,12 @@ def test_the_package_alone_is_nothing_but_names() -> None:
 
 
 def test_pytest_with_the_plugin_unused_loads_no_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor what a broker is made of; other plugins, which may load some of it for themselves, are left out."""
+    """Nor what a broker is made of. The plugin is found by its entry point; others, which may load some of it for
+    themselves, are left out.
+    """
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (tmp_path / "test_unused.py").write_text(UNUSED)
-    shown = run("-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "amqpd.testing.pytest_plugin", cwd=tmp_path)
+    shown = run("-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "amqpd", cwd=tmp_path)
     loaded = next(line for line in shown.splitlines() if "loaded " in line).split()
     ours = {module for module in loaded if module.startswith("amqpd")}
     assert ours == {"amqpd", "amqpd.testing", "amqpd.testing.pytest_plugin"}
