@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from amqpd import process
-from amqpd.cli import main
+from amqpd.cli import main, trace
 from amqpd.settings import Settings
 from interop.brokers import Amqpd, Broker
 from tests.docs.pages import PAGES, ROOT, Block, blocks, name_of
@@ -67,6 +67,7 @@ def test_commands_exist(block: Block, line: str, amqpd: Broker, monkeypatch: pyt
         return 0
 
     monkeypatch.setattr(process, "run", note)
+    monkeypatch.setattr(trace, "trace", lambda broker, port, body_bytes: 0)
     for command in line.split(" && "):
         words = [word for word in shlex.split(command) if not word.startswith("AMQPD_TEST_")]
         match words:
