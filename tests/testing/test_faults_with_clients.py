@@ -294,6 +294,19 @@ def test_aio_pika_comes_back(loss: str) -> None:
     assert asyncio.run(scenario()) == [b"before", b"after"]
 
 
+def test_aio_pika_consumes_again_when_it_is_cancelled() -> None:
+    async def scenario() -> None:
+        async with AsyncBroker() as broker:
+            connection = await aio_pika.connect_robust(broker.url, reconnect_interval=AGAIN_S)
+            async with connection:
+                queue = await (await connection.channel()).declare_queue("q")
+                await queue.consume(print)
+                broker.queue("q").cancel_consumers()
+                await broker.wait_for_consumer("q")
+
+    asyncio.run(scenario())
+
+
 async def send(channel: AbstractChannel, body: bytes) -> None:
     await channel.default_exchange.publish(aio_pika.Message(body), "q")
 
