@@ -395,3 +395,18 @@ def test_trouble_is_over_before_fixtures_are_torn_down(run: Run) -> None:
             assert connection.is_open
         """)
     result.assert_outcomes(passed=3)
+
+
+def test_a_fixture_of_the_same_name_is_left_alone(run: Run) -> None:
+    result = run("""
+        import pytest
+
+        @pytest.fixture
+        def amqpd():
+            return "something else"
+
+        def test_other(amqpd, amqpd_factory):
+            assert amqpd == "something else"
+            assert amqpd_factory().queues() == []
+        """)
+    result.assert_outcomes(passed=1)
