@@ -269,7 +269,8 @@ def trace(
     """Print what passes."""
     from amqpd.cli import trace as tracing
 
-    raise typer.Exit(tracing.trace(broker, port, bodies))
+    if code := tracing.trace(broker, port, bodies):
+        raise typer.Exit(code)
 
 
 STORE_HELP = """Look at the data of a broker that does not run, verify it, or make its file smaller.
