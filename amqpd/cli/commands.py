@@ -269,8 +269,7 @@ def trace(
     """Print what passes."""
     from amqpd.cli import trace as tracing
 
-    if code := tracing.trace(broker, port, bodies):
-        raise typer.Exit(code)
+    raise typer.Exit(tracing.trace(broker, port, bodies))
 
 
 STORE_HELP = """Look at the data of a broker that does not run, verify it, or make its file smaller.

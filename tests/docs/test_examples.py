@@ -74,6 +74,9 @@ def test_commands_exist(block: Block, line: str, amqpd: Broker, monkeypatch: pyt
             case ["amqpd", "serve", *_]:
                 assert main.run(words[1:]) == 0
                 assert started
+            case ["amqpd", "trace", *_]:
+                with pytest.raises(SystemExit, match="^0$"):  # as typer ends
+                    main.run(words[1:])
             case ["amqpd", *rest]:
                 assert main.run(rest) == 0
             case ["python", "-c", program]:
