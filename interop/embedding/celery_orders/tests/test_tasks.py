@@ -10,7 +10,7 @@ from interop.embedding.celery_orders.tasks import collect, place, ship_at
 from interop.embedding.order import Order, PaymentFailed
 
 ORDER = Order("1001", "teapot")
-RESULT_TIMEOUT_S = 10.0
+RESULT_TIMEOUT_S = 30.0
 
 pytestmark = pytest.mark.usefixtures("celery_worker")
 

@@ -21,7 +21,7 @@ def test_an_order_lost_in_the_middle_of_work_comes_again_once(
     bank = Bank(is_open=False)
     with in_thread(PaymentWorker(parameters, bank.charge)):
         api.place(ORDER)
-        amqpd.wait_for(queue=PAYMENTS, unacked=1)
+        amqpd.wait_for(lambda: bank.asked == [ORDER])
         (consumer,) = amqpd.queue(PAYMENTS).consumers
         consumer.channel.connection.abort()
         amqpd.wait_for(queue=PAYMENTS, ready=1, unacked=0, consumers=0)
@@ -37,11 +37,13 @@ def test_a_lost_ack_means_the_same_order_again(
     amqpd: Broker, api: OrderApi, parameters: pika.ConnectionParameters, bank: Bank
 ) -> None:
     with in_thread(PaymentWorker(parameters, bank.charge)):
-        with amqpd.faults.drop_acks():
-            api.place(ORDER)
-            amqpd.wait_for_published(exchange=ORDERS, routing_key=PAID)
-            assert amqpd.queue(PAYMENTS).unacked == 1
-            amqpd.faults.abort_connections()
+        amqpd.wait_for_consumer(PAYMENTS)
+        (consumer,) = amqpd.queue(PAYMENTS).consumers
+        connection = consumer.channel.connection
+        amqpd.faults.drop_acks(connection)
+        api.place(ORDER)
+        amqpd.wait_for_published(exchange=ORDERS, routing_key=PAID)
+        connection.abort()
         amqpd.wait_for_published(2, exchange=ORDERS, routing_key=PAID)
         amqpd.wait_for(queue=PAYMENTS, ready=0, unacked=0)
     assert bank.asked == [ORDER, ORDER]
