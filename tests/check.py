@@ -23,6 +23,7 @@ CHECKED = [name for name in ("amqpd", "tests", "interop") if any((ROOT / name).r
 COMPANIONS = ("tests", "interop", "docs", "README.md", "pyproject.toml")
 # They ask about the source tree, not about the package.
 SOURCE_ONLY = ("tests/test_tidy.py", "tests/packaging")
+WORKERS_MAX = 4
 BUILD_MODULES = ("hatchling", "mypyc", "mypy_extensions", "librt", "setuptools")
 # Which file the interpreter takes for a module that is always compiled.
 WHICH_FRAMES = "import amqpd.protocols.amqp091.frames as frames; print(frames.__file__)"
@@ -107,7 +108,7 @@ def run(report: Report, name: str, command: list[str]) -> str:
 def run_tests(report: Report, name: str, directory: Path, arguments: list[str]) -> None:
     """Run pytest in a directory, on the amqpd that lies there; show its output as it comes."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", *workers(), *arguments]
     lines: list[str] = []
     with subprocess.Popen(
         command, cwd=directory, env=environment(directory), text=True, encoding="utf-8", stdout=subprocess.PIPE
@@ -119,6 +120,12 @@ def run_tests(report: Report, name: str, directory: Path, arguments: list[str]) 
     report.add(name, "FAILED" if process.returncode else "ok", time.monotonic() - started)
     closing = [line for line in lines if re.search(r"\bin \d+(\.\d+)?s\b", line)]
     report.closing_lines += [f"{name}: {line}" for line in closing[-1:]]
+
+
+def workers() -> list[str]:
+    """One a core, four at most; the tests of a file stay together, and share its brokers."""
+    count = min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    return ["-n", str(count), "--dist", "loadfile"] if count > 1 else []
 
 
 def environment(directory: Path) -> dict[str, str]:

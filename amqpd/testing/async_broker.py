@@ -25,6 +25,7 @@ from amqpd.testing.waiting import (
     idleness,
     publishes,
     queue_like,
+    refuse_others,
 )
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class AsyncBroker(Embedded):
         back on the same port; until then clients are refused.
         """
         self.server.is_killed = True
+        self._why = "it was killed; start() brings it back"
         await self._finish()
         self._hold_port()
 
@@ -94,7 +96,7 @@ class AsyncBroker(Embedded):
 
     async def wait_for(
         self,
-        is_true: Callable[[], bool] | None = None,
+        what: str | Callable[[], bool] | None = None,
         *,
         queue: str | None = None,
         ready: Count | None = None,
@@ -103,16 +105,19 @@ class AsyncBroker(Embedded):
         vhost: str | None = None,
         timeout: float = TIMEOUT_S,
     ) -> None:
-        """Wait until a queue exists and has such counts, each a number or what is true of the number; or until
-        ``is_true``, which is called between two awaits. Raises WaitTimeout, NotRunning; TypeError if neither is said.
+        """Wait until a queue exists and has such counts, each a number or what is true of the number: the queue is
+        ``what`` or ``queue``. Or until ``what()`` is true, which is called between two awaits. Raises WaitTimeout,
+        NotRunning; TypeError if there is nothing to wait for.
         """
-        if is_true is not None:
-            await self._poll(is_true, timeout)
-        elif queue is not None:
-            where = self.vhost if vhost is None else vhost
-            await self._wait(queue_like(self, where, queue, ready=ready, unacked=unacked, consumers=consumers), timeout)
-        else:
+        if callable(what):
+            refuse_others(queue, ready, unacked, consumers)
+            await self._poll(what, timeout)
+            return
+        name = queue if what is None else what
+        if name is None:
             raise TypeError("wait_for() needs the name of a queue, or something to call")
+        where = self.vhost if vhost is None else vhost
+        await self._wait(queue_like(self, where, name, ready=ready, unacked=unacked, consumers=consumers), timeout)
 
     async def wait_idle(self, timeout: float = TIMEOUT_S) -> None:
         """Wait until nothing is under way: what consumers could have is delivered and acked, all that is to be written
@@ -180,16 +185,15 @@ class AsyncBroker(Embedded):
             importlib.import_module("trio").lowlevel.spawn_system_task(self._live)
 
     async def _live(self) -> None:
-        why = "it was stopped"
         try:
             with anyio.CancelScope() as self._scope:
                 self._is_up.set()
                 await self.server.run()
         except StoreFailed as error:
             self._failure = error
-            why = f"its store failed: {error}"
+            self._why = f"its store failed: {error}"
         finally:
-            self._end(why, self._failure)
+            self._end(self._failure)
             self._is_down.set()
 
     async def _finish(self) -> None:

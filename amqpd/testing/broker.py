@@ -27,6 +27,7 @@ from amqpd.testing.waiting import (
     idleness,
     publishes,
     queue_like,
+    refuse_others,
 )
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Broker(Embedded):
         back on the same port; until then clients are refused.
         """
         self.server.is_killed = True
+        self._why = "it was killed; start() brings it back"
         self._finish()
         self._hold_port()
 
@@ -97,7 +99,7 @@ class Broker(Embedded):
 
     def wait_for(
         self,
-        is_true: Callable[[], bool] | None = None,
+        what: str | Callable[[], bool] | None = None,
         *,
         queue: str | None = None,
         ready: Count | None = None,
@@ -106,16 +108,19 @@ class Broker(Embedded):
         vhost: str | None = None,
         timeout: float = TIMEOUT_S,
     ) -> None:
-        """Wait until a queue exists and has such counts, each a number or what is true of the number; or until
-        ``is_true``, which is called in this thread. Raises WaitTimeout, NotRunning; TypeError if neither is said.
+        """Wait until a queue exists and has such counts, each a number or what is true of the number: the queue is
+        ``what`` or ``queue``. Or until ``what()`` is true, which is called in this thread. Raises WaitTimeout,
+        NotRunning; TypeError if there is nothing to wait for.
         """
-        if is_true is not None:
-            self._poll(is_true, timeout)
-        elif queue is not None:
-            where = self.vhost if vhost is None else vhost
-            self._wait(queue_like(self, where, queue, ready=ready, unacked=unacked, consumers=consumers), timeout)
-        else:
+        if callable(what):
+            refuse_others(queue, ready, unacked, consumers)
+            self._poll(what, timeout)
+            return
+        name = queue if what is None else what
+        if name is None:
             raise TypeError("wait_for() needs the name of a queue, or something to call")
+        where = self.vhost if vhost is None else vhost
+        self._wait(queue_like(self, where, name, ready=ready, unacked=unacked, consumers=consumers), timeout)
 
     def wait_idle(self, timeout: float = TIMEOUT_S) -> None:
         """Wait until nothing is under way: what consumers could have is delivered and acked, all that is to be written
@@ -184,14 +189,13 @@ class Broker(Embedded):
             return anyio.from_thread.run_sync(self._call_here, act, token=self._token)
 
     def _run(self) -> None:
-        why = "it was stopped"
         try:
             anyio.run(self._live)
         except StoreFailed as error:
             self._failure = error
-            why = f"its store failed: {error}"
+            self._why = f"its store failed: {error}"
         finally:
-            self._end(why, self._failure)
+            self._end(self._failure)
 
     async def _live(self) -> None:
         self._token = anyio.lowlevel.current_token()

@@ -266,6 +266,7 @@ class Embedded(ABC):
         server.on_turn = self._waiters.on_turn
         self._release_port()
         self._server = server
+        self._why = "it was stopped"
         self._faults = Faults(self)
         _alive.add(self)
         return server
@@ -284,11 +285,10 @@ class Embedded(ABC):
                 topology.apply(node, self._definitions, self.vhost)
             self.beginning = topology.take(node)
 
-    def _end(self, why: str, error: Exception | None = None) -> None:
-        """This life is over."""
+    def _end(self, error: Exception | None = None) -> None:
+        """This life is over, because of ``_why``."""
         self._server = None
-        self._why = why
-        failure = NotRunning(f"the broker is not running: {why}")
+        failure = NotRunning(f"the broker is not running: {self._why}")
         failure.__cause__ = error
         self._waiters.fail(failure)
         _alive.discard(self)
@@ -323,7 +323,8 @@ def _forget_in_child() -> None:
             listening = [listener.sock for listener in server.listeners]
             for sock in (*listening, *(link.sock for link in server.reactor.links.values())):
                 sock.close()
-            embedded._end("this process is a fork of the one that it runs in")
+            embedded._why = "this process is a fork of the one that it runs in"
+            embedded._end()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

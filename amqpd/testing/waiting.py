@@ -84,6 +84,12 @@ class Wish:
     at_rest: bool = False
 
 
+def refuse_others(*others: object) -> None:
+    """Raises TypeError for what would be ignored beside a function."""
+    if any(other is not None for other in others):
+        raise TypeError("wait_for() takes either something to call, or a queue and its counts")
+
+
 def queue_like(host: Host, vhost: str, name: str, **counts: Count | None) -> Wish:
     """That there is a queue, and its ``ready``, ``unacked`` and ``consumers`` are as many as is said."""
     wanted = {noun: count for noun, count in counts.items() if count is not None}

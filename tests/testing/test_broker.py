@@ -113,6 +113,8 @@ def test_a_killed_broker_refuses_and_comes_back_with_what_was_confirmed(tmp_path
         publish(broker, "q", b"confirmed", durable=True)
         connection = pika.BlockingConnection(broker.pika_parameters())
         broker.kill()
+        with pytest.raises(NotRunning, match=r"it was killed; start\(\) brings it back"):
+            broker.queues()
         with pytest.raises(pika.exceptions.AMQPConnectionError):
             connection.process_data_events(1)
         with pytest.raises(ConnectionRefusedError):
@@ -125,6 +127,7 @@ def test_what_is_waited_for_may_be_there_already_or_come_later() -> None:
     with Broker(record=True) as broker:
         publish(broker, "q", b"1")
         broker.wait_for(queue="q")
+        broker.wait_for("q", ready=1)
         broker.wait_for(queue="q", ready=1, unacked=0, consumers=0)
         later = threading.Thread(target=publish, args=(broker, "q", b"2", b"3"))
         later.start()
@@ -173,6 +176,8 @@ def test_who_waits_in_vain_is_told_how_the_broker_stood() -> None:
             broker.wait_for(lambda: False, timeout=0.02)
         with pytest.raises(TypeError, match="name of a queue"):
             broker.wait_for()
+        with pytest.raises(TypeError, match="either something to call, or a queue"):
+            broker.wait_for(lambda: True, ready=1)
         with pytest.raises(ZeroDivisionError):
             broker.wait_for(queue="q", ready=lambda count: count // 0 > 0)
 

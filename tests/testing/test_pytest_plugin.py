@@ -410,3 +410,24 @@ def test_a_fixture_of_the_same_name_is_left_alone(run: Run) -> None:
             assert amqpd_factory().queues() == []
         """)
     result.assert_outcomes(passed=1)
+
+
+def test_heartbeats_of_all_are_not_those_of_a_clock_moved_by_hand(run: Run) -> None:
+    result = run(
+        """
+        import pytest
+
+        @pytest.mark.amqpd(clock="manual")
+        def test_manual(amqpd):
+            assert amqpd._settings.heartbeat_s == 0
+
+        @pytest.mark.amqpd(clock="manual", heartbeat_s=7)
+        def test_both(amqpd):
+            assert amqpd._settings.heartbeat_s == 7
+
+        def test_session(amqpd):
+            assert amqpd._settings.heartbeat_s == 30
+        """,
+        "--amqpd-settings=heartbeat_s=30",
+    )
+    result.assert_outcomes(passed=3)
