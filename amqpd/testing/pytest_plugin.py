@@ -23,6 +23,7 @@ MARKER: Final = (
     'amqpd.testing.Broker, as in @pytest.mark.amqpd(clock="manual", definitions={"queues": [{"name": "orders"}]}). '
     "amqpd_vhost and amqpd_url are of that broker then, and have what is in its definitions."
 )
+BROKER: Final = pytest.StashKey["testing.Broker"]()
 LEAKS: Final = ("warn", "error", "ignore")
 
 
@@ -101,7 +102,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Trouble ends with the test's own function: a fixture that closes its connection may wait for the broker."""
     isolation = sys.modules.get("amqpd.testing.isolation")  # not there: nobody has a broker
-    broker = getattr(item, "funcargs", {}).get("amqpd")
+    broker = item.stash.get(BROKER, None) or getattr(item, "funcargs", {}).get("amqpd")
     if isolation is not None and isinstance(broker, testing.Broker):  # others may have a fixture of that name
         isolation.recover(broker)
 
@@ -132,6 +133,7 @@ def amqpd_vhost(request: pytest.FixtureRequest, amqpd: "testing.Broker") -> Iter
     leaks: Leaks = _option(request.config, "leaks")
     if leaks not in LEAKS:
         _refuse("leaks", leaks, f"one of {', '.join(LEAKS)}")
+    request.node.stash[BROKER] = amqpd  # a test may have it through fixtures of its own only
     with testing.fresh_vhost(amqpd, request.node.name, leaks) as name:
         yield name
 

@@ -120,7 +120,7 @@ def test_it_may_be_stopped_in_another_task_than_it_was_started_in(backend: str) 
         async with anyio.create_task_group() as group:
             group.start_soon(broker.stop)
         await broker.stop()
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # workers of earlier tests may end meanwhile
 
     run(backend, test)
 

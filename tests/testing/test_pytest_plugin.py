@@ -385,8 +385,12 @@ def test_trouble_is_over_before_fixtures_are_torn_down(run: Run) -> None:
             with pika.BlockingConnection(pika.URLParameters(amqpd_url)) as connection:
                 yield connection  # its close() would wait for ever for a broker that is frozen
 
-        def test_frozen(amqpd, connection):
-            amqpd.faults.freeze_connections()
+        @pytest.fixture
+        def broker(request):
+            return request.getfixturevalue("amqpd")
+
+        def test_frozen(broker, connection):
+            broker.faults.freeze_connections()
 
         def test_dead(amqpd, amqpd_vhost):
             amqpd.kill()
