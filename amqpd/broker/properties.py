@@ -169,7 +169,7 @@ def check_table(data: bytes, p: i64, end: i64) -> i64:
             p += size
         elif kind == 0x49 or kind == 0x69 or kind == 0x66:  # I i f
             p += 4
-        elif kind == 0x6C or kind == 0x54 or kind == 0x64:  # l T d
+        elif kind == 0x6C or kind == 0x4C or kind == 0x54 or kind == 0x64:  # l L T d
             p += 8
         elif kind == 0x74 or kind == 0x62 or kind == 0x42:  # t b B
             p += 1

@@ -94,6 +94,8 @@ _INTEGERS: Final[dict[str, tuple[int, bool]]] = {
 
 def _read_field(reader: _Reader, depth: int) -> Field:
     kind = chr(reader.number(1, signed=False))
+    if kind == "L":  # py-amqp's letter for what goes beyond 32 bits; RabbitMQ gives it back as the other
+        kind = "l"
     if kind in _INTEGERS:
         size, signed = _INTEGERS[kind]
         return Field(kind, reader.number(size, signed))

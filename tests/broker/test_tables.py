@@ -56,6 +56,12 @@ def test_every_kind_is_there() -> None:
     assert {field.kind for _, field in KINDS} == set(TYPE_NAMES)
 
 
+def test_another_letter_for_long() -> None:
+    found, _ = tables.read_table(sized(b"\x01kL\x80\x00\x00\x00\x00\x00\x00\x00"), 0)
+    assert found == {"k": Field("l", -(2**63))}
+    assert tables.write_table(found) == sized(b"\x01kl\x80\x00\x00\x00\x00\x00\x00\x00")
+
+
 def test_true_may_be_any_octet_but_zero() -> None:
     found, _ = tables.read_table(sized(b"\x00t\xff"), 0)
     assert found == {"": Field("t", True)}
