@@ -75,7 +75,7 @@ def test_commands_exist(block: Block, line: str, amqpd: Broker, monkeypatch: pyt
                 assert main.run(words[1:]) == 0
                 assert started
             case ["amqpd", "trace", *_]:
-                with pytest.raises(SystemExit, match="^0$"):  # as typer ends
+                with pytest.raises(SystemExit, match=r"^0$"):  # as typer ends
                     main.run(words[1:])
             case ["amqpd", *rest]:
                 assert main.run(rest) == 0
