@@ -90,6 +90,13 @@ ACCEPTED: Final = (
         rabbitmq=r"queue\.declare-ok",
     ),
     Accepted(
+        "unknown-to-quorum-queues",
+        "the same with an argument that says nothing to quorum queues only",
+        operation=r"queue\.declare\(.*'x-queue-type': 'quorum'",
+        amqpd=r"PRECONDITION_FAILED - inequivalent arg 'x-max-priority'",
+        rabbitmq=r"queue\.declare-ok",
+    ),
+    Accepted(
         "type-in-quotes",
         "RabbitMQ puts a type of a plug-in into two pairs of quotes",
         operation=r"exchange\.declare\(",
