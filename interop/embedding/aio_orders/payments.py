@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection
 
-from interop.embedding.aio_orders.shop import LOST, declare
+from interop.embedding.aio_orders.shop import declare
 from interop.embedding.order import Order, PaymentFailed
 from interop.embedding.topology import DEAD, GIVEN_UP, ORDERS, PAID, PAYMENTS, TRIES, tries
 
@@ -36,12 +36,7 @@ class PaymentWorker:
         return worker
 
     async def _on_order(self, message: AbstractIncomingMessage) -> None:
-        try:
-            await self._work(message)
-        except LOST:
-            pass  # it is lost in the middle of it: the order comes again
-
-    async def _work(self, message: AbstractIncomingMessage) -> None:
+        """Cancelled when the channel is lost: then the order comes again."""
         try:
             await self._charge(Order.from_json(message.body))
         except (ValueError, PaymentFailed) as error:
@@ -54,10 +49,8 @@ class PaymentWorker:
         await message.ack()  # last: what is lost before comes again
 
     async def _say(self, routing_key: str, message: AbstractIncomingMessage) -> None:
-        """Not any more when the channel is gone that the order came on: whoever gets it next will say it."""
-        if not message.channel.is_closed:
-            exchange = await self._channel.get_exchange(ORDERS, ensure=False)
-            await exchange.publish(Message(message.body, delivery_mode=DeliveryMode.PERSISTENT), routing_key)
+        exchange = await self._channel.get_exchange(ORDERS, ensure=False)
+        await exchange.publish(Message(message.body, delivery_mode=DeliveryMode.PERSISTENT), routing_key)
 
     async def _lay_aside(self, message: AbstractIncomingMessage, error: Exception) -> None:
         await self._say(GIVEN_UP, message)
