@@ -257,7 +257,7 @@ async function main() {
     const main = require.resolve('amqp-connection-manager');
     console.log(`version ${require(path.join(main, '../../../package.json')).version}`);
   } else if (scenario in scenarios) {
-    setTimeout(() => assert.fail('still waiting after 30 s'), 30_000);
+    setTimeout(() => assert.fail('still waiting after 50 s'), 50_000);
     await scenarios[scenario]();
   } else {
     console.log(`nobody wrote ${scenario}`);

@@ -480,7 +480,7 @@ async function main() {
   if (scenario === 'version') {
     console.log(`version ${version}`);
   } else if (scenario in scenarios) {
-    setTimeout(() => assert.fail('still waiting after 30 s'), 30_000);
+    setTimeout(() => assert.fail('still waiting after 50 s'), 50_000);
     await scenarios[scenario]();
   } else {
     console.log(`nobody wrote ${scenario}`);

@@ -37,7 +37,7 @@ var (
 )
 
 func main() {
-	time.AfterFunc(30*time.Second, func() { panic("still waiting after 30 s") })
+	time.AfterFunc(50*time.Second, func() { panic("still waiting after 50 s") })
 	scenarios[os.Args[1]]()
 }
 
