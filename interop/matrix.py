@@ -1,4 +1,7 @@
-"""What clients and brokers made of the scenarios: as a table on a terminal, as docs/interop.md, as JSON."""
+"""What clients and brokers made of the scenarios: as a table on a terminal, as docs/interop.md, as JSON.
+
+The JSON is what is kept: a run of some clients replaces their rows, and the page is written from all there are.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import datetime
 import json
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from interop.brokers import ROOT
 from interop.client import Client
 from interop.drive import FAILED, LACKED, PASSED, Cell
+
+Kept: TypeAlias = dict[str, Any]  # a row as the JSON has it
 
 SIGNS: Final = {PASSED: "yes", FAILED: "**no**", LACKED: "-"}
 HEAD: Final = """# Interop
@@ -45,6 +50,21 @@ class Row:
     def name(self) -> str:
         return f"{self.client.name}/{self.variant}" if self.variant else self.client.name
 
+    def kept(self, run_on: str) -> Kept:
+        """As the JSON has it."""
+        return {
+            "name": self.name,
+            "client": self.client.name,
+            "language": self.client.language,
+            "version": self.version,
+            "not_run": self.not_run,
+            "run_on": run_on,
+            "cells": {
+                broker: {scenario: asdict(cell) for scenario, cell in cells.items()}
+                for broker, cells in self.cells.items()
+            },
+        }
+
 
 def as_text(rows: Sequence[Row], scenarios: Sequence[str]) -> str:
     """A line a client and broker: how many passed, and what did not."""
@@ -61,78 +81,67 @@ def as_text(rows: Sequence[Row], scenarios: Sequence[str]) -> str:
 
 
 def write(rows: Sequence[Row], scenarios: Mapping[str, str], directory: Path) -> None:
-    """The page and the JSON."""
-    facts = _facts(rows)
-    (directory / "interop.md").write_text(_page(rows, scenarios, facts), encoding="utf-8")
-    (directory / "interop.json").write_text(json.dumps(_as_json(rows, facts), indent=1) + "\n", encoding="utf-8")
+    """The page and the JSON; rows of clients that were not asked for are kept as they were."""
+    path = directory / "interop.json"
+    run_on = describe_run()
+    new = [row.kept(run_on) for row in rows]
+    asked_for = {row["client"] for row in new}
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    merged = [*new, *(row for row in old if row["client"] not in asked_for)]
+    merged.sort(key=lambda row: (row["language"] != "Python", row["language"], row["client"]))
+    path.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+    (directory / "interop.md").write_text(page(merged, scenarios), encoding="utf-8")
 
 
-def _page(rows: Sequence[Row], scenarios: Mapping[str, str], facts: Mapping[str, str]) -> str:
-    run = [row for row in rows if not row.not_run]
+def page(rows: Sequence[Kept], scenarios: Mapping[str, str]) -> str:
+    """docs/interop.md."""
+    run = [row for row in rows if not row["not_run"]]
     notes: list[str] = []
     parts = [HEAD]
-    for language in dict.fromkeys(row.client.language for row in run):
-        of_it = [row for row in run if row.client.language == language]
+    for language in dict.fromkeys(row["language"] for row in run):
+        of_it = [row for row in run if row["language"] == language]
         parts.append(f"\n## {language}\n\n{_table(of_it, scenarios, notes)}\n")
     parts.append("\n## The scenarios\n\n" + "\n".join(f"* `{name}`: {what}" for name, what in scenarios.items()) + "\n")
     if notes:
         lines = (f"{number}. {note}" for number, note in enumerate(notes, 1))
         parts.append("\n## What clients cannot do, and what failed\n\n" + "\n".join(lines) + "\n")
-    not_run = [f"* {row.name}: {row.not_run}" for row in rows if row.not_run]
+    not_run = [f"* {row['name']}: {row['not_run']}" for row in rows if row["not_run"]]
     if not_run:
         parts.append("\n## Not run\n\n" + "\n".join(not_run) + "\n")
-    parts.append("\n## Run on\n\n" + "\n".join(f"* {name}: {value}" for name, value in facts.items()) + "\n")
+    parts.append("\n## Run on\n\n")
+    for when in dict.fromkeys(row["run_on"] for row in run):
+        names = ", ".join(row["name"] for row in run if row["run_on"] == when)
+        parts.append(f"* {when}: {names}\n")
     return "".join(parts)
 
 
-def _table(rows: Sequence[Row], scenarios: Mapping[str, str], notes: list[str]) -> str:
+def describe_run() -> str:
+    """When, which commit, on what."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    commit = described.stdout.strip() or "unknown"
+    return f"{today}, commit {commit}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def _table(rows: Sequence[Kept], scenarios: Mapping[str, str], notes: list[str]) -> str:
     """Scenarios down, clients across: there are more of the former."""
-    heads = [f"{row.name} {row.version}".strip() for row in rows]
+    heads = [f"{row['name']} {row['version']}".strip() for row in rows]
     lines = ["| | " + " | ".join(heads) + " |", "|-|" + "-|" * len(rows)]
     for scenario in scenarios:
         lines.append(f"| `{scenario}` | " + " | ".join(_cell(row, scenario, notes) for row in rows) + " |")
     return "\n".join(lines)
 
 
-def _cell(row: Row, scenario: str, notes: list[str]) -> str:
-    cells = [by_name[scenario] for by_name in row.cells.values() if scenario in by_name]
-    signs = [SIGNS[cell.outcome] for cell in cells]
+def _cell(row: Kept, scenario: str, notes: list[str]) -> str:
+    cells = [by_name[scenario] for by_name in row["cells"].values() if scenario in by_name]
+    signs = [SIGNS[cell["outcome"]] for cell in cells]
     shown = signs[0] if len(set(signs)) == 1 else " / ".join(signs)
     for cell in cells:
-        if cell.outcome != PASSED:
-            note = f"{row.client.name}, {scenario}: {cell.lines[-1] if cell.lines else 'it said nothing'}"
+        if cell["outcome"] != PASSED:
+            note = f"{row['client']}, {scenario}: {cell['lines'][-1] if cell['lines'] else 'it said nothing'}"
             if note not in notes:
                 notes.append(note)
             return f"{shown} ({notes.index(note) + 1})"
     return shown or "not run"
-
-
-def _facts(rows: Sequence[Row]) -> dict[str, str]:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    today = datetime.datetime.now(tz=datetime.UTC).date()
-    brokers = sorted({broker for row in rows for broker in row.cells})
-    return {
-        "date": today.isoformat(),
-        "commit": described.stdout.strip() or "unknown",
-        "brokers": ", ".join(brokers),
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-    }
-
-
-def _as_json(rows: Sequence[Row], facts: Mapping[str, str]) -> dict[str, Any]:
-    return {"facts": dict(facts), "clients": list(_rows_as_json(rows))}
-
-
-def _rows_as_json(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        yield {
-            "name": row.name,
-            "language": row.client.language,
-            "version": row.version,
-            "not_run": row.not_run,
-            "cells": [
-                {"scenario": name, **asdict(cell)} for cells in row.cells.values() for name, cell in cells.items()
-            ],
-        }
