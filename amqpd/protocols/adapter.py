@@ -38,6 +38,7 @@ class Adapter(Owner):
         self.why = ""  # it left, for the log
         self.is_abandoned = False  # close the socket at once: there is nobody to say anything to
         self.is_finished = False  # close the socket once the outbox is written
+        self.closes_second = False  # the peer has said that it closes, and is to be the first who does
 
     @abstractmethod
     def receive(self, chunk: bytes) -> None:

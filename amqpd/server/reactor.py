@@ -334,15 +334,17 @@ class Reactor:
 
     def _linger(self, link: Link) -> None:
         """Everything is said. Close our half, and wait a little for the peer to close its own, or it might never read
-        the rest."""
+        the rest. A peer that closes by itself gets no end of the stream on top of close-ok: clients may take the one for
+        a fault when they see both at once (amqp091-go), and RabbitMQ leaves it to them as well."""
         if link.is_lingering:
             return
         link.is_lingering = True
-        try:
-            link.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._drop(link)
-            return
+        if not link.adapter.closes_second:
+            try:
+                link.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._drop(link)
+                return
         link.interest = READABLE
         self.poller.modify(link.key, READABLE)
         self.schedule(link, self.now + LINGER_S)

@@ -280,3 +280,14 @@ def test_heartbeats_keep_a_peer_alive(raw: Raw) -> None:
         peer.send_bytes(frame(HEARTBEAT, 0, b""))
         assert peer.read_frame() == (HEARTBEAT, 0, b"")
     peer.call(0, "connection.close", reply_code=200)
+
+
+def test_who_has_closed_the_connection_closes_the_socket_first(raw: Raw) -> None:
+    """Clients may take an end of the stream on top of close-ok for a fault."""
+    peer = raw()
+    peer.login()
+    peer.call(0, "connection.close", reply_code=200, reply_text="bye")
+    peer.socket.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        peer.socket.recv(1)
+    assert peer.open

@@ -145,6 +145,7 @@ def receive_method(connection: Connection, payload: bytes) -> None:
         connection.why = f"closed by the client: {method['reply_code']} {method['reply_text']}".rstrip()
         connection.release()
         connection.send(0, CONNECTION_CLOSE_OK)
+        connection.closes_second = True
         connection.end()
     elif connection.state == RUNNING and connection.at_method == CONNECTION_UPDATE_SECRET:
         connection.authenticate(connection.user_name, method["new_secret"])
