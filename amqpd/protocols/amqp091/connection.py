@@ -26,6 +26,7 @@ from amqpd.errors import (
     ConnectionForced,
     FrameError,
     InternalError,
+    LoginRefused,
     NotAllowed,
     UnexpectedFrame,
 )
@@ -530,7 +531,9 @@ class Connection(Adapter):
         self.why = f"{error.reply_code} {error.reply_text}"
         logger.warning("%s: closed with an error: %s", self.name, self.why)
         self.release()
-        if isinstance(error, FrameError) or self.state < OPENING:
+        # A client that is let in no further answers, too: some do not tell why if the stream ends before they have.
+        is_expected = isinstance(error, (LoginRefused, NotAllowed))
+        if isinstance(error, FrameError) or (self.state < OPENING and not is_expected):
             self.deaf = True  # where the next frame begins is not known any more, or the peer is not one
         self.outbox.write(codec.close_frame(0, CONNECTION_CLOSE, error, self.at_method))
         self.state = CLOSING

@@ -127,7 +127,8 @@ def test_wrong_password_is_told_to_who_understands(world: World) -> None:
     assert names(peer) == []
     world.look()
     assert closes(one(peer)) == ("connection.close", 403, REFUSED.format("PLAIN"), 0, 0)
-    assert state(peer) == "closed"
+    assert state(peer) == "closing"
+    peer.send(0, "connection.close-ok")
     assert peer.connection.is_finished
 
 
