@@ -334,8 +334,11 @@ class Reactor:
 
     def _linger(self, link: Link) -> None:
         """Everything is said. Close our half, and wait a little for the peer to close its own, or it might never read
-        the rest. A peer that closes by itself gets no end of the stream on top of close-ok: clients may take the one for
-        a fault when they see both at once (amqp091-go), and RabbitMQ leaves it to them as well."""
+        the rest.
+
+        Who closes by himself gets no end of the stream on top of close-ok: amqp091-go may take it for a fault when it
+        sees both at once, and RabbitMQ leaves it to clients, too.
+        """
         if link.is_lingering:
             return
         link.is_lingering = True
