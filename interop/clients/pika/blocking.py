@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,12 +80,12 @@ def connect() -> None:
 
 
 def auth_failure() -> None:
-    with fails(ProbableAuthenticationError, "403", "ACCESS_REFUSED"):
+    with fails((ProbableAuthenticationError, ConnectionClosedByBroker), "403", "ACCESS_REFUSED"):
         open_connection(url(password="wrong"))
 
 
 def no_vhost() -> None:
-    with fails(ProbableAccessDeniedError, "530", "NOT_ALLOWED - vhost nowhere not found"):
+    with fails((ProbableAccessDeniedError, ConnectionClosedByBroker), "530", "NOT_ALLOWED - vhost nowhere not found"):
         open_connection(url(vhost="nowhere"))
 
 
@@ -238,13 +239,14 @@ def many_channels() -> None:
 
 
 def table_types() -> None:
-    sent = {name: value for name, value in TABLE.items() if name != "double"}  # pika writes no floating point numbers
+    sent = {name: value for name, value in TABLE.items() if name != "float"}  # pika writes no floating point numbers
     with open_channel() as channel:
         channel.queue_declare("q")
         channel.basic_publish("", "q", b"", pika.BasicProperties(headers=sent))
-        properties = channel.basic_get("q", auto_ack=True)[1]
-        assert properties.headers == sent, properties.headers
-        assert properties.headers["true"] is True
+        got = channel.basic_get("q", auto_ack=True)[1].headers
+        got["time"] = got["time"].replace(tzinfo=datetime.UTC)  # pika gave naive times before 1.2
+        assert got == sent, got
+        assert got["true"] is True
 
 
 def exclusive() -> None:
