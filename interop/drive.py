@@ -94,8 +94,11 @@ class Stage:
             errors="replace",
             start_new_session=True,
         ) as driver:
+            assert driver.stdin
             lines, is_late = self._listen(driver, self.vhosts[scenario])
             code = driver.wait()
+            with contextlib.suppress(BrokenPipeError):  # it may have ended before it was answered
+                driver.stdin.close()
         seconds = time.monotonic() - since
         if is_late:
             lines.append(f"killed after {TIMEOUT_S:.0f} s")
