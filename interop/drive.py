@@ -53,6 +53,7 @@ class Stage:
         self.variant = variant
         self.broker = broker
         prefix = "-".join(filter(None, (client.name, variant.replace("/", "-"))))
+        self._is_blocked = False
         self.vhosts = {scenario: f"{prefix}-{scenario}" for scenario in scenarios}
 
     def __enter__(self) -> Self:
@@ -100,6 +101,8 @@ class Stage:
             with contextlib.suppress(BrokenPipeError):  # it may have ended before it was answered
                 driver.stdin.close()
         seconds = time.monotonic() - since
+        if self._is_blocked:  # its driver did not come so far as to ask for the end of that
+            self._do(["unblock"], self.vhosts[scenario])
         if is_late:
             lines.append(f"killed after {TIMEOUT_S:.0f} s")
         outcome = {0: PASSED, LACKS: LACKED}.get(code, FAILED)
@@ -138,6 +141,7 @@ class Stage:
     def _act(self, verb: str, rest: list[str], vhost: str) -> None:
         broker = self.broker
         if verb in ("block", "unblock"):
+            self._is_blocked = verb == "block"
             broker.control("set_vm_memory_high_watermark", NO_MEMORY if verb == "block" else ALL_MEMORY)
         elif verb == "close_connections":
             broker.control("close_all_connections", "--vhost", vhost, " ".join(rest))
