@@ -85,7 +85,7 @@ ACCEPTED: Final = (
     Accepted(
         "unknown-argument",
         "a queue declared again with another value of an argument that says nothing to it: it may be a typing error",
-        operation=r"queue\.declare\(.*'x-(unknown|queue-mode|dead-letter-strategy|delivery-limit)'",
+        operation=r"queue\.declare\(",  # with another value, or without it
         amqpd=r"PRECONDITION_FAILED - inequivalent arg 'x-(unknown|queue-mode|dead-letter-strategy|delivery-limit)'",
         rabbitmq=r"queue\.declare-ok",
     ),
@@ -111,6 +111,17 @@ ACCEPTED: Final = (
         amqpd=r"basic\.deliver\(.*redelivered=True",
         rabbitmq=r"basic\.deliver\(.*redelivered=True",
         check=lambda amqpd, rabbitmq: _bodies(amqpd) == _bodies(rabbitmq),
+    ),
+    Accepted(
+        "requeued-and-got",
+        "the same, when what was requeued is asked for by get",
+        operation=r"basic\.get\(",
+        amqpd=r"basic\.get-ok\(.*redelivered=True|state ",
+        rabbitmq=r"basic\.get-ok\(.*redelivered=True|state ",
+        before=(
+            r"basic\.consume",
+            r"nack\(.*multiple=True|basic\.recover\(|close channel|drop connection|queue\.delete\(.*if_empty=True",
+        ),
     ),
     Accepted(
         "rejects-and-drops-nothing",
