@@ -52,9 +52,10 @@ def environment(ctl: Ctl) -> None:
 def set_vm_memory_high_watermark(
     ctl: Ctl, fraction: Annotated[float, typer.Argument(help="Share of the memory there is, from 0 to 1.")]
 ) -> None:
-    """Set the share of memory above which publishers wait.
+    """Set when memory runs short.
 
-    Until the broker is restarted; the setting memory_high_watermark is for good.
+    Publishers wait while more than this share of the memory there is is used. That is until the broker is restarted;
+    the setting memory_high_watermark is for good.
     """
     ctl.do(
         f"Setting the memory high watermark to {fraction:g}",
