@@ -124,6 +124,15 @@ ACCEPTED: Final = (
         ),
     ),
     Accepted(
+        "delivers-while-it-closes",
+        "a connection that is closed with an error: RabbitMQ ends its channels one by one, and what one gives back may"
+        " still be delivered to the next",
+        operation=r"",
+        amqpd=r"\.0 connection\.close\(|state ",
+        rabbitmq=r"\.0 connection\.close\(|basic\.deliver\(|state ",
+        check=lambda amqpd, rabbitmq: _close(amqpd) == _close(rabbitmq) != "" and _connections(rabbitmq) == 1,
+    ),
+    Accepted(
         "rejects-and-drops-nothing",
         "a policy with a limit and reject-publish: RabbitMQ drops what is too much before it looks at the overflow",
         operation=r"set policy\(.*'max-length.*'overflow': 'reject|set policy\(.*'overflow': 'reject.*'max-length",
@@ -186,6 +195,15 @@ ACCEPTED: Final = (
         check=lambda amqpd, rabbitmq: _without_count("consumer", amqpd) == _without_count("consumer", rabbitmq),
     ),
 )
+
+
+def _close(lines: Lines) -> str:
+    return next((line for line in lines if ".0 connection.close(" in line), "")
+
+
+def _connections(lines: Lines) -> int:
+    """How many of them heard something."""
+    return len({line.split(".")[0] for line in lines if not line.startswith("state ")})
 
 
 def _bodies(lines: Lines) -> Lines:
