@@ -237,7 +237,7 @@ class Embedded(ABC):
         return WaitTimeout(f"waited {timeout:g} s for {words}\n{self.call(lambda: describe(self.node))}")
 
     def _run_turns(self) -> None:
-        """Until there is nothing left to do, and what is to be written is on disk."""
+        """Until there is nothing left to do; the store may still be writing."""
         server = self.server
         while server.reactor.turn_once(self._clock.now()):
             pass
