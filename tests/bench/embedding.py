@@ -47,6 +47,7 @@ WORDS: Final = {
     "start": "start, until clients can connect",
     "stop": "stop, with a client connected",
     "vhost": "a fresh virtual host, made and dropped",
+    "copy": "the same with 10 queues in it, which the broker began with",
     "reset": "reset: 10 queues, one of them with messages",
     "suite": f"{TESTS} tests with a broker and a round trip of pika each",
     "kb": "memory of a broker",

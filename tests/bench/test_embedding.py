@@ -13,7 +13,7 @@ from tests.bench.embedding import Run
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "figures"), [("first", {"first"}), ("many", {"start", "stop", "vhost", "reset", "kb"})]
+    ("what", "figures"), [("first", {"first"}), ("many", {"start", "stop", "vhost", "copy", "reset", "kb"})]
 )
 def test_the_probe_measures(what: str, figures: set[str]) -> None:
     done = subprocess.run([sys.executable, str(embedding.PROBE), what], capture_output=True, text=True, check=True)
