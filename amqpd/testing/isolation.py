@@ -39,7 +39,7 @@ def fresh_vhost(broker: Broker, test: str, leaks: Leaks = "warn") -> Iterator[st
     Connections still open in it at the end are closed, and told of: by an AmqpdLeakWarning, or LeakedConnections.
     Faults are ended then, and a broker that was left stopped is started.
     """
-    recover(broker)
+    _start_if_dead(broker)
     home, beginning = broker.vhost, broker.beginning
     name = _vhost_name(test)
     broker.beginning = broker.call(lambda: _add(broker, home, name))
@@ -49,10 +49,11 @@ def fresh_vhost(broker: Broker, test: str, leaks: Leaks = "warn") -> Iterator[st
     finally:
         broker.vhost, broker.beginning = home, beginning
         recover(broker)
-        left = [] if leaks == "ignore" else _open_connections(broker, name)
-        broker.call(lambda: topology.drop_vhost(broker.node, name))
-        if left:
-            _tell(leaks, test, left)
+        if not broker.call(lambda: _drop_if_left(broker, name)):
+            left = [] if leaks == "ignore" else _open_connections(broker, name)
+            broker.call(lambda: topology.drop_vhost(broker.node, name))
+            if left:
+                _tell(leaks, test, left)
 
 
 def _vhost_name(test: str) -> str:
@@ -63,11 +64,15 @@ def _vhost_name(test: str) -> str:
 
 def recover(broker: Broker) -> None:
     """From whatever a test has done to it: its faults are over, and it runs."""
+    _start_if_dead(broker)
+    broker.faults.clear()
+
+
+def _start_if_dead(broker: Broker) -> None:
     try:
         broker.server  # noqa: B018 - raises NotRunning
     except NotRunning:
         broker.start()
-    broker.faults.clear()
 
 
 def _add(broker: Broker, home: str, name: str) -> topology.Snapshot:
@@ -75,6 +80,14 @@ def _add(broker: Broker, home: str, name: str) -> topology.Snapshot:
     assert broker.beginning is not None  # it runs
     topology.copy_vhost(broker.node, broker.beginning, home, name)
     return topology.take(broker.node)
+
+
+def _drop_if_left(broker: Broker, name: str) -> bool:
+    """Delete the virtual host at once if nobody is connected to it, as is usual; whether that is so."""
+    if any(connection.vhost_name == name for connection in broker.node.connections):
+        return False
+    topology.drop_vhost(broker.node, name)
+    return True
 
 
 def _open_connections(broker: Broker, vhost: str) -> list[ConnectionHandle]:
