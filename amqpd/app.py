@@ -29,33 +29,25 @@ class StartError(Exception):
 
 def make_server(
     settings: Settings,
-    sockets: list[socket.socket],
-    store: Store,
     clock: Clock,
     *,
+    store: Store | None = None,
     make_broker: Callable[..., Broker] = Broker,
     prepare: Callable[[Broker], None] | None = None,
     watched: Sequence[Resource] = (),
     patience_s: float = 0.0,
 ) -> Server:
-    """A server on ``sockets``, which listen already, with what ``store`` holds. Closes the store if it cannot be used.
+    """A server that listens, on a broker with what ``store`` holds, or what the settings keep messages in.
 
-    ``prepare`` is the last to touch the broker before it serves. Raises StartError, and what ``prepare`` raises.
+    ``prepare`` is the last to touch the broker before it serves. Raises StartError, and what ``prepare`` raises; then
+    nothing is left open.
     """
-    broker = make_broker(store, RandomIds(), queue_window_bytes=settings.queue_window_bytes)
-    broker.turn.epoch_ms = int(clock.epoch() * 1000.0)
-    broker.turn.begin(clock.now())
+    sockets = _listen(settings)
     try:
-        recovery.restore(broker)
-        if settings.definitions:
-            _take_definitions(broker, settings)
-        if prepare is not None:
-            prepare(broker)
-    except recovery.UnusableStore as error:
-        store.close()
-        raise StartError(f"the data directory {settings.data_dir} {error}; use another directory") from error
-    except Exception:
-        store.close()
+        broker = _make_broker(settings, clock, store or _open_store(settings), make_broker, prepare)
+    except BaseException:
+        for sock in sockets:
+            sock.close()
         raise
     return Server(
         broker,
@@ -68,8 +60,12 @@ def make_server(
     )
 
 
-def open_sockets(settings: Settings) -> list[socket.socket]:
-    """Sockets that listen, one for each host, all on one port. Raises StartError."""
+def url_host(host: str) -> str:
+    """A host as URLs have it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     port = settings.port
     for host in settings.hosts:
@@ -86,8 +82,7 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
     return sockets
 
 
-def open_store(settings: Settings) -> Store:
-    """What the settings say that messages are kept in. Raises StartError."""
+def _open_store(settings: Settings) -> Store:
     if settings.durability == "memory":
         return MemoryStore()
     lmdb_store = importlib.import_module("amqpd.store.lmdb_store")  # 10 ms that only a broker on disk pays
@@ -96,6 +91,32 @@ def open_store(settings: Settings) -> Store:
     except lmdb_store.DataDirectoryError as error:
         raise StartError(str(error)) from error
     return store
+
+
+def _make_broker(
+    settings: Settings,
+    clock: Clock,
+    store: Store,
+    make_broker: Callable[..., Broker],
+    prepare: Callable[[Broker], None] | None,
+) -> Broker:
+    """A broker with what ``store`` holds. Closes the store if that cannot be used."""
+    broker = make_broker(store, RandomIds(), queue_window_bytes=settings.queue_window_bytes)
+    broker.turn.epoch_ms = int(clock.epoch() * 1000.0)
+    broker.turn.begin(clock.now())
+    try:
+        recovery.restore(broker)
+        if settings.definitions:
+            _take_definitions(broker, settings)
+        if prepare is not None:
+            prepare(broker)
+    except recovery.UnusableStore as error:
+        store.close()
+        raise StartError(f"the data directory {settings.data_dir} {error}; use another directory") from error
+    except BaseException:
+        store.close()
+        raise
+    return broker
 
 
 def _take_definitions(broker: Broker, settings: Settings) -> None:

@@ -11,7 +11,7 @@ import anyio
 import anyio.abc
 
 from amqpd import __version__
-from amqpd.app import StartError, make_server, open_sockets, open_store, resources_of
+from amqpd.app import StartError, make_server, resources_of, url_host
 from amqpd.broker.ports import StoreFailed
 from amqpd.clock import SystemClock
 from amqpd.management.control import Control
@@ -52,20 +52,7 @@ def run(
     """
     if settings.backend == "trio":
         _check_trio()
-    sockets = open_sockets(settings)
-    try:
-        server = make_server(
-            settings,
-            sockets,
-            open_store(settings),
-            SystemClock(),
-            watched=list(resources_of(settings)),
-            patience_s=PATIENCE_S,
-        )
-    except Exception:
-        for sock in sockets:
-            sock.close()
-        raise
+    server = make_server(settings, SystemClock(), watched=list(resources_of(settings)), patience_s=PATIENCE_S)
     server.stop_timeout_s = stop_timeout_s
 
     async def serve() -> int:
@@ -138,8 +125,3 @@ async def _stop_after(until: Callable[[], Awaitable[None]], serving: anyio.Cance
 def addresses(server: Server) -> list[tuple[str, int]]:
     """Where it listens: hosts and ports."""
     return [listener.sock.getsockname()[:2] for listener in server.listeners]
-
-
-def url_host(host: str) -> str:
-    """A host as URLs have it: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host

@@ -99,7 +99,7 @@ def _print(line: str) -> None:
 def ready_line(host: str, port: int) -> str:
     """What a test has to know about a broker that listens there, as one line of JSON; ``url`` comes first, so that a
     shell finds it with ``cut -d'"' -f4``."""
-    from amqpd.process import url_host
+    from amqpd.app import url_host
 
     host = _REACHED_AT.get(host, host)
     ready = {

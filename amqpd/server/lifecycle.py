@@ -21,6 +21,7 @@ from amqpd.server.reactor import Door, Reactor
 
 logger = logging.getLogger("amqpd.server")
 
+SHUTDOWN_TEXT = "broker forced connection closure with reason 'shutdown'"  # RabbitMQ's
 STOP_TIMEOUT_S = 3.0  # for clients to answer connection.close, unless somebody is in a hurry
 
 
@@ -124,7 +125,7 @@ class Server:
         self._stop_listening()
         try:
             for link in list(self.reactor.links.values()):
-                link.adapter.force_close("broker forced connection closure with reason 'shutdown'")
+                link.adapter.force_close(SHUTDOWN_TEXT)
             self.is_stopping = True
             self.hand_on_alarm()
             await self._turns()

@@ -14,19 +14,7 @@ import anyio.lowlevel
 
 from amqpd.broker.ports import StoreFailed
 from amqpd.testing.embedded import Embedded
-from amqpd.testing.waiting import (
-    POLL_S,
-    TIMEOUT_S,
-    Count,
-    Waiter,
-    Wish,
-    connections,
-    consumers_of,
-    idleness,
-    publishes,
-    queue_like,
-    refuse_others,
-)
+from amqpd.testing.waiting import POLL_S, TIMEOUT_S, Count, Waiter, Wish
 
 T = TypeVar("T")
 
@@ -37,16 +25,12 @@ class AsyncBroker(Embedded):
     """
 
     _task: asyncio.Task[None] | None = None  # asyncio forgets tasks that nobody refers to
-    _failure: StoreFailed | None = None
 
     # -- start and stop --
 
     async def start(self) -> Self:
         """Raises StartError, and RuntimeError when it runs already."""
-        if self._server is not None:
-            raise RuntimeError(f"the broker is running already, at {self.url}")
         self._prepare()
-        self._failure = None
         self._thread_id = threading.get_ident()
         self._is_up, self._is_down = anyio.Event(), anyio.Event()
         self._spawn()
@@ -59,17 +43,14 @@ class AsyncBroker(Embedded):
         """
         await self._finish()
         self._release_port()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        self._raise_failure()
 
     async def restart(self, *, keep_transient: bool = False) -> None:
         """Stop, and start again on the same port: what is durable survives. ``keep_transient``: so does all else, and
         only the connections are closed.
         """
         if keep_transient:
-            self.faults.clear()
-            self.faults.close_connections("broker forced connection closure with reason 'shutdown'")
+            self._close_connections()
         else:
             await self._finish()
             self._hold_port()
@@ -79,8 +60,7 @@ class AsyncBroker(Embedded):
         """End it as ``kill -9`` would: no farewell, and what was not handed to the store is lost. ``start`` brings it
         back on the same port; until then clients are refused.
         """
-        self.server.is_killed = True
-        self._why = "it was killed; start() brings it back"
+        self._prepare_to_die()
         await self._finish()
         self._hold_port()
 
@@ -109,31 +89,27 @@ class AsyncBroker(Embedded):
         ``what`` or ``queue``. Or until ``what()`` is true, which is called between two awaits. Raises WaitTimeout,
         NotRunning; TypeError if there is nothing to wait for.
         """
-        if callable(what):
-            refuse_others(queue, ready, unacked, consumers)
-            await self._poll(what, timeout)
-            return
-        name = queue if what is None else what
-        if name is None:
-            raise TypeError("wait_for() needs the name of a queue, or something to call")
-        where = self.vhost if vhost is None else vhost
-        await self._wait(queue_like(self, where, name, ready=ready, unacked=unacked, consumers=consumers), timeout)
+        wish = self._wishes.choose(what, queue, vhost, ready=ready, unacked=unacked, consumers=consumers)
+        if isinstance(wish, Wish):
+            await self._wait(wish, timeout)
+        else:
+            await self._poll(wish, timeout)
 
     async def wait_idle(self, timeout: float = TIMEOUT_S) -> None:
         """Wait until nothing is under way: what consumers could have is delivered and acked, all that is to be written
         is written. Messages that nobody consumes may wait. Raises WaitTimeout, NotRunning.
         """
-        await self._wait(idleness(self), timeout)
+        await self._wait(self._wishes.idleness(), timeout)
 
     async def wait_for_consumer(
         self, queue: str, count: int = 1, *, vhost: str | None = None, timeout: float = TIMEOUT_S
     ) -> None:
         """Wait until a queue has at least so many consumers. Raises WaitTimeout, NotRunning."""
-        await self._wait(consumers_of(self, self.vhost if vhost is None else vhost, queue, count), timeout)
+        await self._wait(self._wishes.consumers(queue, vhost, count), timeout)
 
     async def wait_for_connection(self, count: int = 1, *, timeout: float = TIMEOUT_S) -> None:
         """Wait until at least so many connections are open. Raises WaitTimeout, NotRunning."""
-        await self._wait(connections(self, count), timeout)
+        await self._wait(self._wishes.connections(count), timeout)
 
     async def wait_for_published(
         self,
@@ -147,8 +123,7 @@ class AsyncBroker(Embedded):
         """Wait until at least so many messages of ``published`` are there. Raises WaitTimeout, NotRunning, and
         RuntimeError without ``record``.
         """
-        where = self.vhost if vhost is None else vhost
-        await self._wait(publishes(self.history, count, exchange, routing_key, where), timeout)
+        await self._wait(self._wishes.publishes(self.history, count, exchange, routing_key, vhost), timeout)
 
     async def _wait(self, wish: Wish, timeout: float) -> None:
         is_over = anyio.Event()
@@ -190,10 +165,9 @@ class AsyncBroker(Embedded):
                 self._is_up.set()
                 await self.server.run()
         except StoreFailed as error:
-            self._failure = error
-            self._why = f"its store failed: {error}"
+            self._note_failure(error)
         finally:
-            self._end(self._failure)
+            self._end()
             self._is_down.set()
 
     async def _finish(self) -> None:

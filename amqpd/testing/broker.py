@@ -16,19 +16,7 @@ import anyio.lowlevel
 from amqpd.broker.ports import StoreFailed
 from amqpd.testing.embedded import Embedded
 from amqpd.testing.errors import WaitTimeout
-from amqpd.testing.waiting import (
-    POLL_S,
-    TIMEOUT_S,
-    Count,
-    Waiter,
-    Wish,
-    connections,
-    consumers_of,
-    idleness,
-    publishes,
-    queue_like,
-    refuse_others,
-)
+from amqpd.testing.waiting import POLL_S, TIMEOUT_S, Count, Waiter, Wish
 
 T = TypeVar("T")
 
@@ -39,18 +27,14 @@ class Broker(Embedded):
     """
 
     _thread: threading.Thread | None = None
-    _failure: StoreFailed | None = None
 
     # -- start and stop --
 
     def start(self) -> Self:
         """Raises StartError, and RuntimeError when it runs already."""
-        if self._server is not None:
-            raise RuntimeError(f"the broker is running already, at {self.url}")
         self._prepare()
         self._lock = threading.RLock()  # a call and the end of the loop it is made in exclude each other
         self._is_up = threading.Event()
-        self._failure = None
         self._thread = threading.Thread(target=self._run, name=f"amqpd:{self.port}", daemon=True)
         self._thread.start()
         self._is_up.wait()
@@ -62,17 +46,14 @@ class Broker(Embedded):
         """
         self._finish()
         self._release_port()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        self._raise_failure()
 
     def restart(self, *, keep_transient: bool = False) -> None:
         """Stop, and start again on the same port: what is durable survives. ``keep_transient``: so does all else, and
         only the connections are closed.
         """
         if keep_transient:
-            self.faults.clear()
-            self.faults.close_connections("broker forced connection closure with reason 'shutdown'")
+            self._close_connections()
         else:
             self._finish()
             self._hold_port()
@@ -82,8 +63,7 @@ class Broker(Embedded):
         """End it as ``kill -9`` would: no farewell, and what was not handed to the store is lost. ``start`` brings it
         back on the same port; until then clients are refused.
         """
-        self.server.is_killed = True
-        self._why = "it was killed; start() brings it back"
+        self._prepare_to_die()
         self._finish()
         self._hold_port()
 
@@ -112,31 +92,27 @@ class Broker(Embedded):
         ``what`` or ``queue``. Or until ``what()`` is true, which is called in this thread. Raises WaitTimeout,
         NotRunning; TypeError if there is nothing to wait for.
         """
-        if callable(what):
-            refuse_others(queue, ready, unacked, consumers)
-            self._poll(what, timeout)
-            return
-        name = queue if what is None else what
-        if name is None:
-            raise TypeError("wait_for() needs the name of a queue, or something to call")
-        where = self.vhost if vhost is None else vhost
-        self._wait(queue_like(self, where, name, ready=ready, unacked=unacked, consumers=consumers), timeout)
+        wish = self._wishes.choose(what, queue, vhost, ready=ready, unacked=unacked, consumers=consumers)
+        if isinstance(wish, Wish):
+            self._wait(wish, timeout)
+        else:
+            self._poll(wish, timeout)
 
     def wait_idle(self, timeout: float = TIMEOUT_S) -> None:
         """Wait until nothing is under way: what consumers could have is delivered and acked, all that is to be written
         is written. Messages that nobody consumes may wait. Raises WaitTimeout, NotRunning.
         """
-        self._wait(idleness(self), timeout)
+        self._wait(self._wishes.idleness(), timeout)
 
     def wait_for_consumer(
         self, queue: str, count: int = 1, *, vhost: str | None = None, timeout: float = TIMEOUT_S
     ) -> None:
         """Wait until a queue has at least so many consumers. Raises WaitTimeout, NotRunning."""
-        self._wait(consumers_of(self, self.vhost if vhost is None else vhost, queue, count), timeout)
+        self._wait(self._wishes.consumers(queue, vhost, count), timeout)
 
     def wait_for_connection(self, count: int = 1, *, timeout: float = TIMEOUT_S) -> None:
         """Wait until at least so many connections are open. Raises WaitTimeout, NotRunning."""
-        self._wait(connections(self, count), timeout)
+        self._wait(self._wishes.connections(count), timeout)
 
     def wait_for_published(
         self,
@@ -150,8 +126,7 @@ class Broker(Embedded):
         """Wait until at least so many messages of ``published`` are there. Raises WaitTimeout, NotRunning, and
         RuntimeError without ``record``.
         """
-        where = self.vhost if vhost is None else vhost
-        self._wait(publishes(self.history, count, exchange, routing_key, where), timeout)
+        self._wait(self._wishes.publishes(self.history, count, exchange, routing_key, vhost), timeout)
 
     def _wait(self, wish: Wish, timeout: float) -> None:
         is_over = threading.Event()
@@ -192,10 +167,9 @@ class Broker(Embedded):
         try:
             anyio.run(self._live)
         except StoreFailed as error:
-            self._failure = error
-            self._why = f"its store failed: {error}"
+            self._note_failure(error)
         finally:
-            self._end(self._failure)
+            self._end()
 
     async def _live(self) -> None:
         self._token = anyio.lowlevel.current_token()

@@ -14,15 +14,16 @@ import socket
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 
-from amqpd.app import make_server, open_sockets, open_store
+from amqpd.app import make_server, url_host
 from amqpd.broker.broker import Broker as Node
-from amqpd.broker.ports import Store
+from amqpd.broker.ports import StoreFailed
 from amqpd.clock import SystemClock
-from amqpd.server.lifecycle import Server
+from amqpd.server.lifecycle import SHUTDOWN_TEXT, Server
 from amqpd.settings import Settings
 from amqpd.store.memory import MemoryStore
 from amqpd.testing import topology
@@ -34,7 +35,7 @@ from amqpd.testing.history import History
 from amqpd.testing.observed import ObservedBroker
 from amqpd.testing.report import describe
 from amqpd.testing.views import PublishedMessage
-from amqpd.testing.waiting import Waiter, Waiters, Wish
+from amqpd.testing.waiting import Waiter, Waiters, Wish, Wishes
 
 if TYPE_CHECKING:
     import pika
@@ -93,6 +94,8 @@ class Embedded(ABC):
         self._waiters = Waiters()
         self._faults = Faults(self)
         self.beginning: topology.Snapshot | None = None  # what reset goes back to; taken at the first start
+        self._wishes = Wishes(self)
+        self._failure: StoreFailed | None = None  # what the last life ended with, until somebody was told
         self._why = "it was not started"
 
     # -- where it is --
@@ -105,7 +108,7 @@ class Embedded(ABC):
     @property
     def url(self) -> str:
         """Where clients find it: amqp://guest:guest@127.0.0.1:PORT/VHOST."""
-        return f"amqp://guest:guest@{_bracketed(self.host)}:{self._port}/{quote(self.vhost, safe='')}"
+        return f"amqp://guest:guest@{url_host(self.host)}:{self._port}/{quote(self.vhost, safe='')}"
 
     def pika_parameters(self, **overrides: Any) -> pika.ConnectionParameters:
         """Parameters for pika's connections; ``overrides`` are those of ``pika.ConnectionParameters``. Imports pika."""
@@ -223,8 +226,8 @@ class Embedded(ABC):
             self._run_turns()  # what clients have sent by now comes first
             return act()
         finally:
-            self._run_turns()
             server.nudge()
+            self._run_turns()
 
     def _check(self, waiter: Waiter, wish: Wish, timeout: float) -> None:
         """Raises what the wait ended with, if it was not what was wished for."""
@@ -246,36 +249,26 @@ class Embedded(ABC):
     # -- lives --
 
     def _prepare(self) -> Server:
-        """A server that listens. Raises StartError, InvalidDefinitions."""
-        sockets = open_sockets(self._settings_of_this_life())
-        try:
-            self._port = sockets[0].getsockname()[1]
-            server = make_server(
-                self._settings,
-                sockets,
-                self._open_store(),
-                self._clock,
-                make_broker=functools.partial(ObservedBroker, history=self._history),
-                prepare=self._furnish,
-            )
-        except BaseException:
-            for sock in sockets:
-                sock.close()
-            raise
+        """A server that listens. Raises StartError, InvalidDefinitions, and RuntimeError when there is one already."""
+        if self._server is not None:
+            raise RuntimeError(f"the broker is running already, at {self.url}")
+        server = make_server(
+            replace(self._settings, port=self._port),
+            self._clock,
+            store=self._memory,
+            make_broker=functools.partial(ObservedBroker, history=self._history),
+            prepare=self._furnish,
+        )
         server.stop_timeout_s = STOP_TIMEOUT_S
         server.on_turn = self._waiters.on_turn
+        self._port = server.listeners[0].sock.getsockname()[1]
         self._release_port()
         self._server = server
+        self._failure = None
         self._why = "it was stopped"
         self._faults = Faults(self)
         _alive.add(self)
         return server
-
-    def _settings_of_this_life(self) -> Settings:
-        return Settings(host=self._settings.host, port=self._port)
-
-    def _open_store(self) -> Store:
-        return self._memory or open_store(self._settings)
 
     def _furnish(self, node: Node) -> None:
         if self.vhost not in node.vhosts:
@@ -285,13 +278,33 @@ class Embedded(ABC):
                 topology.apply(node, self._definitions, self.vhost)
             self.beginning = topology.take(node)
 
-    def _end(self, error: Exception | None = None) -> None:
+    def _prepare_to_die(self) -> None:
+        """What comes is an end as of ``kill -9``."""
+        self.server.is_killed = True
+        self._why = "it was killed; start() brings it back"
+
+    def _close_connections(self) -> None:
+        """As a restart does that keeps everything else."""
+        self.faults.clear()
+        self.faults.close_connections(SHUTDOWN_TEXT)
+
+    def _note_failure(self, error: StoreFailed) -> None:
+        self._failure = error
+        self._why = f"its store failed: {error}"
+
+    def _end(self) -> None:
         """This life is over, because of ``_why``."""
         self._server = None
-        failure = NotRunning(f"the broker is not running: {self._why}")
-        failure.__cause__ = error
-        self._waiters.fail(failure)
+        over = NotRunning(f"the broker is not running: {self._why}")
+        over.__cause__ = self._failure
+        self._waiters.fail(over)
         _alive.discard(self)
+
+    def _raise_failure(self) -> None:
+        """Tell, once, of a life that ended because its store failed."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def _hold_port(self) -> None:
         """Clients are refused, and nobody else takes the port, until the next life."""
@@ -309,10 +322,6 @@ class Embedded(ABC):
         if self._held_port is not None:
             self._held_port.close()
             self._held_port = None
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _forget_in_child() -> None:

@@ -84,47 +84,66 @@ class Wish:
     at_rest: bool = False
 
 
-def refuse_others(*others: object) -> None:
-    """Raises TypeError for what would be ignored beside a function."""
-    if any(other is not None for other in others):
-        raise TypeError("wait_for() takes either something to call, or a queue and its counts")
+class Wishes:
+    """What can be wished for of one broker; ``vhost`` None is the broker's own."""
 
+    def __init__(self, host: Host) -> None:
+        self._host = host
 
-def queue_like(host: Host, vhost: str, name: str, **counts: Count | None) -> Wish:
-    """That there is a queue, and its ``ready``, ``unacked`` and ``consumers`` are as many as is said."""
-    wanted = {noun: count for noun, count in counts.items() if count is not None}
-    words = ", ".join(f"{_shown(count)} {noun}" for noun, count in wanted.items())
-    return Wish(
-        f"queue '{name}' in vhost '{vhost}'{' with ' if words else ''}{words}",
-        lambda: _is_like(host.node, vhost, name, wanted),
-    )
+    def choose(
+        self, what: str | Callable[[], bool] | None, queue: str | None, vhost: str | None, **counts: Count | None
+    ) -> Wish | Callable[[], bool]:
+        """What ``wait_for`` is asked for: a queue with its counts, or something to call. Raises TypeError for neither,
+        and for both.
+        """
+        if callable(what):
+            if queue is not None or any(count is not None for count in counts.values()):
+                raise TypeError("wait_for() takes either something to call, or a queue and its counts")
+            return what
+        name = queue if what is None else what
+        if name is None:
+            raise TypeError("wait_for() needs the name of a queue, or something to call")
+        return self.queue(name, vhost, **counts)
 
+    def queue(self, name: str, vhost: str | None, **counts: Count | None) -> Wish:
+        """That there is a queue, and its ``ready``, ``unacked`` and ``consumers`` are as many as is said."""
+        where = self._where(vhost)
+        wanted = {noun: count for noun, count in counts.items() if count is not None}
+        words = ", ".join(f"{_shown(count)} {noun}" for noun, count in wanted.items())
+        return Wish(
+            f"queue '{name}' in vhost '{where}'{' with ' if words else ''}{words}",
+            lambda: _is_like(self._host.node, where, name, wanted),
+        )
 
-def consumers_of(host: Host, vhost: str, name: str, count: int) -> Wish:
-    """That a queue has at least so many consumers."""
-    wanted = {"consumers": lambda found: found >= count}
-    return Wish(
-        f"{count} or more consumers of queue '{name}' in vhost '{vhost}'",
-        lambda: _is_like(host.node, vhost, name, wanted),
-    )
+    def consumers(self, name: str, vhost: str | None, count: int) -> Wish:
+        """That a queue has at least so many consumers."""
+        where = self._where(vhost)
+        wanted = {"consumers": lambda found: found >= count}
+        return Wish(
+            f"{count} or more consumers of queue '{name}' in vhost '{where}'",
+            lambda: _is_like(self._host.node, where, name, wanted),
+        )
 
+    def connections(self, count: int) -> Wish:
+        """That at least so many connections are open."""
+        return Wish(f"{count} or more connections", lambda: len(self._host.node.connections) >= count)
 
-def connections(host: Host, count: int) -> Wish:
-    """That at least so many connections are open."""
-    return Wish(f"{count} or more connections", lambda: len(host.node.connections) >= count)
+    def publishes(
+        self, history: History, count: int, exchange: str | None, routing_key: str | None, vhost: str | None
+    ) -> Wish:
+        """That at least so many messages of a kind were published."""
+        where = self._where(vhost)
+        return Wish(f"{count} or more published messages", lambda: history.count(exchange, routing_key, where) >= count)
 
+    def idleness(self) -> Wish:
+        """That nothing is under way: every message that a consumer could have is delivered and settled, and everything
+        is written, to the store and to the sockets. Messages that nobody consumes may wait, and what time alone brings
+        may be due later.
+        """
+        return Wish("the broker to be idle", lambda: _is_idle(self._host.node, self._host.server.reactor), at_rest=True)
 
-def publishes(history: History, count: int, exchange: str | None, routing_key: str | None, vhost: str) -> Wish:
-    """That at least so many messages of a kind were published."""
-    return Wish(f"{count} or more published messages", lambda: history.count(exchange, routing_key, vhost) >= count)
-
-
-def idleness(host: Host) -> Wish:
-    """That nothing is under way: every message that a consumer could have is delivered and settled, and everything is
-    written, to the store and to the sockets. Messages that nobody consumes may wait, and what time alone brings may be
-    due later.
-    """
-    return Wish("the broker to be idle", lambda: _is_idle(host.node, host.server.reactor), at_rest=True)
+    def _where(self, vhost: str | None) -> str:
+        return self._host.vhost if vhost is None else vhost
 
 
 def _shown(count: Count) -> str:

@@ -11,6 +11,7 @@ import anyio.to_thread
 import pika
 import pytest
 
+from amqpd.broker.ports import StoreFailed
 from amqpd.testing import AsyncBroker, NotRunning, StartError, WaitTimeout
 
 pytestmark = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -88,6 +89,24 @@ def test_it_is_restarted_and_killed_on_its_port(backend: str, tmp_path: Path) ->
                 await AsyncBroker(broker.port).start()
             with pytest.raises(RuntimeError, match="running already"):
                 await broker.start()
+
+    run(backend, test)
+
+
+def test_a_store_that_fails_ends_the_broker_and_is_told_once(backend: str, tmp_path: Path) -> None:
+    def fail() -> int:
+        raise StoreFailed("the disk is gone")
+
+    async def test() -> None:
+        broker = await AsyncBroker(data_dir=tmp_path).start()
+        store = broker.node.journal.store
+        with pytest.raises(StoreFailed, match="the disk is gone"):
+            broker.call(lambda: setattr(store, "completed", fail))
+        with pytest.raises(StoreFailed, match="the disk is gone"):
+            await broker.stop()
+        with pytest.raises(NotRunning, match="its store failed: the disk is gone"):
+            broker.queues()
+        await broker.stop()
 
     run(backend, test)
 

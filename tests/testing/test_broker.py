@@ -10,6 +10,7 @@ import anyio
 import pika
 import pytest
 
+from amqpd.broker.ports import StoreFailed
 from amqpd.settings import SettingsError
 from amqpd.testing import Broker, NotRunning, StartError, WaitTimeout
 
@@ -193,6 +194,23 @@ def test_who_waits_in_an_event_loop_is_told_that_it_stood_still() -> None:
         with pytest.raises(WaitTimeout) as caught:
             broker.wait_for(queue="never", timeout=0.02)
         assert not hasattr(caught.value, "__notes__")
+
+
+def test_a_store_that_fails_ends_the_broker_and_is_told_once(tmp_path: Path) -> None:
+    def fail() -> int:
+        raise StoreFailed("the disk is gone")
+
+    broker = Broker(data_dir=tmp_path).start()
+    store = broker.node.journal.store
+    with pytest.raises(StoreFailed, match="the disk is gone"):
+        broker.call(lambda: setattr(store, "completed", fail))
+    with pytest.raises(StoreFailed, match="the disk is gone"):
+        broker.stop()
+    with pytest.raises(NotRunning, match="its store failed: the disk is gone"):
+        broker.queues()
+    broker.stop()
+    with broker:
+        assert broker.queues() == []
 
 
 def test_a_stop_ends_every_wait() -> None:
