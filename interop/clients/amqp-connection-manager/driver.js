@@ -4,18 +4,8 @@ const assert = require('node:assert/strict');
 const { randomBytes } = require('node:crypto');
 const { once } = require('node:events');
 const path = require('node:path');
-const readline = require('node:readline');
-const { setTimeout: sleep } = require('node:timers/promises');
 const manager = require('amqp-connection-manager');
-
-const [scenario] = process.argv.slice(2);
-const url = process.env.AMQP_URL;
-const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-
-async function ask(words) {
-  console.log(`ask ${words}`);
-  assert.equal((await answers.next()).value, 'done');
-}
+const { ask, elsewhere, numbers, play, sleep, until, url } = require('../stagehand');
 
 /** A connection, and a channel on which `setup` is done each time that there is a new one. */
 async function open(setup = async () => {}, options = {}) {
@@ -40,11 +30,6 @@ async function texts(channel, queue) {
   return found;
 }
 
-async function until(isTrue) {
-  while (!(await isTrue())) await sleep(20);
-}
-
-const numbers = (count) => Array.from({ length: count }, (_, number) => `${number}`);
 const declare = (queue, options) => (channel) => channel.assertQueue(queue, options);
 
 const scenarios = {
@@ -58,16 +43,14 @@ const scenarios = {
   },
 
   async auth_failure() {
-    const wrong = new URL(url);
-    wrong.password = 'wrong';
-    const [{ err }] = await once(manager.connect([wrong.href]), 'connectFailed');
+    const wrong = elsewhere({ password: 'wrong' });
+    const [{ err }] = await once(manager.connect([wrong]), 'connectFailed');
     assert.match(err.message, /403 \(ACCESS-REFUSED\) with message "ACCESS_REFUSED - Login was/);
   },
 
   async no_vhost() {
-    const wrong = new URL(url);
-    wrong.pathname = '/nowhere';
-    const [{ err }] = await once(manager.connect([wrong.href]), 'connectFailed');
+    const wrong = elsewhere({ pathname: '/nowhere' });
+    const [{ err }] = await once(manager.connect([wrong]), 'connectFailed');
     assert.match(err.message, /Expected ConnectionOpenOk; got <ConnectionClose channel:0>/); // amqplib says no more
   },
 
@@ -252,18 +235,5 @@ const scenarios = {
   },
 };
 
-async function main() {
-  if (scenario === 'version') {
-    const main = require.resolve('amqp-connection-manager');
-    console.log(`version ${require(path.join(main, '../../../package.json')).version}`);
-  } else if (scenario in scenarios) {
-    setTimeout(() => assert.fail('still waiting after 50 s'), 50_000);
-    await scenarios[scenario]();
-  } else {
-    console.log(`nobody wrote ${scenario}`);
-    process.exit(77);
-  }
-  process.exit(0);
-}
-
-main();
+const main = require.resolve('amqp-connection-manager');
+play(scenarios, require(path.join(main, '../../../package.json')).version);

@@ -4,19 +4,11 @@ const assert = require('node:assert/strict');
 const { randomBytes } = require('node:crypto');
 const { once } = require('node:events');
 const path = require('node:path');
-const readline = require('node:readline');
-const { setTimeout: sleep } = require('node:timers/promises');
+const { ask, elsewhere, numbers, play, sleep, until, url } = require('../stagehand');
 
-const [variant, scenario] = process.argv.slice(2);
+const [variant] = process.argv.slice(2);
 const amqp = require(variant);
 const { version } = require(path.join(path.dirname(require.resolve(variant)), 'package.json'));
-const url = process.env.AMQP_URL;
-const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-
-async function ask(words) {
-  console.log(`ask ${words}`);
-  assert.equal((await answers.next()).value, 'done');
-}
 
 async function open(to = url) {
   const connection = await amqp.connect(to);
@@ -71,10 +63,6 @@ async function exists(connection, queue) {
   );
 }
 
-async function until(isTrue) {
-  while (!(await isTrue())) await sleep(20);
-}
-
 /** Calls `setup` with each connection that it makes, now and whenever one is lost. */
 async function recovering(setup) {
   if (variant === 'latest') {
@@ -93,8 +81,6 @@ async function recovering(setup) {
   return connection;
 }
 
-const numbers = (count) => Array.from({ length: count }, (_, number) => `${number}`);
-
 const scenarios = {
   async connect() {
     const { connection } = await open();
@@ -107,16 +93,14 @@ const scenarios = {
   },
 
   async auth_failure() {
-    const wrong = new URL(url);
-    wrong.password = 'wrong';
-    await assert.rejects(amqp.connect(wrong.href), /403 \(ACCESS-REFUSED\) with message "ACCESS_REFUSED - Login was/);
+    const wrong = elsewhere({ password: 'wrong' });
+    await assert.rejects(amqp.connect(wrong), /403 \(ACCESS-REFUSED\) with message "ACCESS_REFUSED - Login was/);
   },
 
   async no_vhost() {
-    const wrong = new URL(url);
-    wrong.pathname = '/nowhere';
+    const wrong = elsewhere({ pathname: '/nowhere' });
     // All that it says of a connection that is refused so late: not the 530 and its text.
-    await assert.rejects(amqp.connect(wrong.href), /Expected ConnectionOpenOk; got <ConnectionClose channel:0>/);
+    await assert.rejects(amqp.connect(wrong), /Expected ConnectionOpenOk; got <ConnectionClose channel:0>/);
   },
 
   async publish_confirm() {
@@ -476,17 +460,4 @@ const scenarios = {
   },
 };
 
-async function main() {
-  if (scenario === 'version') {
-    console.log(`version ${version}`);
-  } else if (scenario in scenarios) {
-    setTimeout(() => assert.fail('still waiting after 50 s'), 50_000);
-    await scenarios[scenario]();
-  } else {
-    console.log(`nobody wrote ${scenario}`);
-    process.exit(77);
-  }
-  process.exit(0);
-}
-
-main();
+play(scenarios, version);

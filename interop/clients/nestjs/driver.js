@@ -4,23 +4,15 @@ require('reflect-metadata');
 const assert = require('node:assert/strict');
 const { randomBytes } = require('node:crypto');
 const path = require('node:path');
-const readline = require('node:readline');
-const { setTimeout: sleep } = require('node:timers/promises');
 const { Controller, Module } = require('@nestjs/common');
 const { NestFactory } = require('@nestjs/core');
 const { ClientProxyFactory, EventPattern, MessagePattern, RmqRecordBuilder, Transport } = require('@nestjs/microservices');
 const { Ctx, Payload } = require('@nestjs/microservices');
 const { firstValueFrom, timeout } = require('rxjs');
+const stagehand = require('../stagehand');
 
-const [scenario] = process.argv.slice(2);
-const url = process.env.AMQP_URL;
-const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const { ask, elsewhere, play, sleep, until, url } = stagehand;
 const socketOptions = { reconnectTimeInSeconds: 0.2, heartbeatIntervalInSeconds: 1 };
-
-async function ask(words) {
-  console.log(`ask ${words}`);
-  assert.equal((await answers.next()).value, 'done');
-}
 
 /** The class that TypeScript's decorators would make: `handlers` are patterns and what is done with a message. */
 function controller(decorator, handlers) {
@@ -61,11 +53,7 @@ async function client(options = {}) {
 const call = (proxy, pattern, data) => firstValueFrom(proxy.send(pattern, data).pipe(timeout(20_000)));
 const emit = (proxy, pattern, data) => firstValueFrom(proxy.emit(pattern, data), { defaultValue: null });
 
-async function until(isTrue) {
-  while (!(await isTrue())) await sleep(20);
-}
-
-const numbers = (count) => Array.from({ length: count }, (_, number) => number);
+const numbers = (count) => stagehand.numbers(count).map(Number);
 
 const scenarios = {
   async connect() {
@@ -77,16 +65,14 @@ const scenarios = {
   },
 
   async auth_failure() {
-    const wrong = new URL(url);
-    wrong.password = 'wrong';
-    await assert.rejects(client({ urls: [wrong.href] }), ({ err }) => /403 \(ACCESS-REFUSED\)/.test(err.message));
+    const wrong = elsewhere({ password: 'wrong' });
+    await assert.rejects(client({ urls: [wrong] }), ({ err }) => /403 \(ACCESS-REFUSED\)/.test(err.message));
   },
 
   async no_vhost() {
-    const wrong = new URL(url);
-    wrong.pathname = '/nowhere';
+    const wrong = elsewhere({ pathname: '/nowhere' });
     // amqplib says no more of it
-    await assert.rejects(client({ urls: [wrong.href] }), ({ err }) => /got <ConnectionClose/.test(err.message));
+    await assert.rejects(client({ urls: [wrong] }), ({ err }) => /got <ConnectionClose/.test(err.message));
   },
 
   async publish_confirm() {
@@ -236,18 +222,5 @@ const scenarios = {
   },
 };
 
-async function main() {
-  if (scenario === 'version') {
-    const main = require.resolve('@nestjs/microservices');
-    console.log(`version ${require(path.join(path.dirname(main), 'package.json')).version}`);
-  } else if (scenario in scenarios) {
-    setTimeout(() => assert.fail('still waiting after 50 s'), 50_000);
-    await scenarios[scenario]();
-  } else {
-    console.log(`nobody wrote ${scenario}`);
-    process.exit(77);
-  }
-  process.exit(0);
-}
-
-main();
+const { version } = require(path.join(path.dirname(require.resolve('@nestjs/microservices')), 'package.json'));
+play(scenarios, version);

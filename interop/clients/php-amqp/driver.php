@@ -2,42 +2,22 @@
 // php-amqp, the extension (on top of rabbitmq-c): everything blocks, and nothing recovers by itself.
 declare(strict_types=1);
 
-function same(mixed $expected, mixed $got): void
-{
-    if ($expected !== $got) {
-        throw new Exception('expected ' . var_export($expected, true) . ', got ' . var_export($got, true));
-    }
-}
+require __DIR__ . '/../stagehand.php';
 
-/** What `$act` throws, which has to be of that class, with that code and text. */
-function thrown(string $class, int $code, string $text, callable $act): void
+/** `$act` throws an error of that class, with that code and text. */
+function refused(string $class, int $code, string $text, callable $act): void
 {
-    try {
-        $act();
-    } catch (AMQPException $error) {
-        same([$class, $code], [$error::class, $error->getCode()]);
-        str_contains($error->getMessage(), $text) || throw $error;
-        return;
-    }
-    throw new Exception("no $class");
-}
-
-function ask(string $words): void
-{
-    echo "ask $words\n";
-}
-
-function answered(): void
-{
-    same("done\n", fgets(STDIN));
+    $error = thrown($class, $act);
+    same([$class, $code], [$error::class, $error->getCode()]);
+    str_contains($error->getMessage(), $text) || throw $error;
 }
 
 function connect(array $changes = []): AMQPConnection
 {
-    $url = parse_url(getenv('AMQP_URL'));
+    $url = url();
     $connection = new AMQPConnection($changes + [
         'host' => $url['host'], 'port' => $url['port'], 'login' => $url['user'], 'password' => $url['pass'],
-        'vhost' => rawurldecode(substr($url['path'], 1)), 'read_timeout' => 20,
+        'vhost' => $url['vhost'], 'read_timeout' => 20,
     ]);
     $connection->connect();
     return $connection;
@@ -125,23 +105,6 @@ function consumed(AMQPQueue $queue, int $count, int $flags = AMQP_NOPARAM, strin
     return $messages;
 }
 
-function bodies(array $messages): array
-{
-    return array_map(fn ($message) => $message->getBody(), $messages);
-}
-
-function until(callable $is_true): void
-{
-    while (!$is_true()) {
-        usleep(20_000);
-    }
-}
-
-function numbers(int $count): array
-{
-    return array_map('strval', range(0, $count - 1));
-}
-
 $scenarios = [
     'connect' => function () {
         $connection = connect(); // it does not show the server's properties
@@ -151,11 +114,11 @@ $scenarios = [
         same(false, $connection->isConnected());
     },
 
-    'auth_failure' => fn () => thrown(
+    'auth_failure' => fn () => refused(
         'AMQPConnectionException', 403, 'ACCESS_REFUSED - Login was refused', fn () => connect(['password' => 'wrong'])
     ),
 
-    'no_vhost' => fn () => thrown(
+    'no_vhost' => fn () => refused(
         'AMQPConnectionException', 530, 'NOT_ALLOWED - vhost nowhere not found', fn () => connect(['vhost' => 'nowhere'])
     ),
 
@@ -323,7 +286,7 @@ $scenarios = [
     'exclusive' => function () {
         $mine = connect();
         queue(open($mine), 'mine', flags: AMQP_EXCLUSIVE);
-        thrown('AMQPQueueException', 405, 'RESOURCE_LOCKED', fn () => message_count('mine'));
+        refused('AMQPQueueException', 405, 'RESOURCE_LOCKED', fn () => message_count('mine'));
         $mine->disconnect();
         until(fn () => !exists('mine'));
     },
@@ -447,10 +410,10 @@ $scenarios = [
         $connection = connect(['heartbeat' => 1, 'read_timeout' => 4]);
         $queue = queue(open($connection), 'q');
         $wait = fn () => $queue->consume(fn () => true, $queue->getConsumerTag() ? AMQP_JUST_CONSUME : 0);
-        thrown('AMQPQueueException', 0, 'Consumer timeout exceed', $wait); // heartbeats go both ways meanwhile
+        refused('AMQPQueueException', 0, 'Consumer timeout exceed', $wait); // heartbeats go both ways meanwhile
         ask('freeze 6');
         answered();
-        thrown('AMQPException', 0, 'heartbeat', $wait);
+        refused('AMQPException', 0, 'heartbeat', $wait);
         queue(open(), 'back');
     },
 
@@ -468,19 +431,11 @@ $scenarios = [
 
     'error_codes' => function () {
         queue(open(), 'durable', flags: AMQP_DURABLE);
-        thrown('AMQPQueueException', 404, 'NOT_FOUND', fn () => message_count('missing'));
-        thrown('AMQPQueueException', 406, 'PRECONDITION_FAILED', fn () => queue(open(), 'durable'));
-        thrown('AMQPExchangeException', 403, 'ACCESS_REFUSED', fn () => exchange(open(), 'amq.mine', 'direct'));
-        thrown('AMQPConnectionException', 503, 'COMMAND_INVALID', fn () => exchange(open(), 'x', 'no-such-type'));
+        refused('AMQPQueueException', 404, 'NOT_FOUND', fn () => message_count('missing'));
+        refused('AMQPQueueException', 406, 'PRECONDITION_FAILED', fn () => queue(open(), 'durable'));
+        refused('AMQPExchangeException', 403, 'ACCESS_REFUSED', fn () => exchange(open(), 'amq.mine', 'direct'));
+        refused('AMQPConnectionException', 503, 'COMMAND_INVALID', fn () => exchange(open(), 'x', 'no-such-type'));
     },
 ];
 
-$scenario = $argv[1];
-if ($scenario === 'version') {
-    echo 'version ', phpversion('amqp'), "\n";
-} elseif (isset($scenarios[$scenario])) {
-    $scenarios[$scenario]();
-} else {
-    echo "nobody wrote $scenario\n";
-    exit(77);
-}
+play($scenarios, phpversion('amqp'));

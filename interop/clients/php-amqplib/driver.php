@@ -19,47 +19,13 @@ use PhpAmqpLib\Wire\AMQPTable;
 
 $composer = getenv('COMPOSER_VENDOR_DIR') . '/autoload.php';
 require is_file($composer) ? $composer : 'PhpAmqpLib/autoload.php';
-
-function same(mixed $expected, mixed $got): void
-{
-    if ($expected !== $got) {
-        throw new Exception('expected ' . var_export($expected, true) . ', got ' . var_export($got, true));
-    }
-}
-
-function matches(string $pattern, string $text): void
-{
-    preg_match($pattern, $text) || throw new Exception("expected $pattern, got $text");
-}
-
-/** What `$act` throws, which has to be of that class. */
-function thrown(string $class, callable $act): Throwable
-{
-    try {
-        $act();
-    } catch (Throwable $error) {
-        return $error instanceof $class ? $error : throw $error;
-    }
-    throw new Exception("no $class");
-}
-
-/** Asks for something that happens while the driver goes on; `answered` waits for its end. */
-function ask(string $words): void
-{
-    echo "ask $words\n";
-}
-
-function answered(): void
-{
-    same("done\n", fgets(STDIN));
-}
+require __DIR__ . '/../stagehand.php';
 
 function connect(array $changes = [], int $heartbeat = 0): AMQPStreamConnection
 {
-    $url = $changes + parse_url(getenv('AMQP_URL'));
-    $vhost = rawurldecode(substr($url['path'], 1));
+    $url = $changes + url();
     return new AMQPStreamConnection(
-        $url['host'], $url['port'], $url['user'], $url['pass'], $vhost, read_write_timeout: 30.0, heartbeat: $heartbeat
+        $url['host'], $url['port'], $url['user'], $url['pass'], $url['vhost'], read_write_timeout: 30.0, heartbeat: $heartbeat
     );
 }
 
@@ -125,11 +91,6 @@ function taken(ArrayObject $inbox, int $count): array
     return array_slice($all, 0, $count);
 }
 
-function bodies(array $messages): array
-{
-    return array_map(fn ($message) => $message->getBody(), $messages);
-}
-
 function exists(AMQPStreamConnection $connection, string $queue): bool
 {
     $channel = $connection->channel();
@@ -141,18 +102,6 @@ function exists(AMQPStreamConnection $connection, string $queue): bool
         same(404, $error->amqp_reply_code);
         return false;
     }
-}
-
-function until(callable $is_true): void
-{
-    while (!$is_true()) {
-        usleep(20_000);
-    }
-}
-
-function numbers(int $count): array
-{
-    return array_map('strval', range(0, $count - 1));
 }
 
 $scenarios = [
@@ -175,7 +124,7 @@ $scenarios = [
     },
 
     'no_vhost' => function () {
-        $error = thrown(AMQPConnectionClosedException::class, fn () => connect(['path' => '/nowhere']));
+        $error = thrown(AMQPConnectionClosedException::class, fn () => connect(['vhost' => 'nowhere']));
         same(530, $error->getCode());
         matches('/^NOT_ALLOWED - vhost nowhere not found/', $error->getMessage());
     },
@@ -616,12 +565,4 @@ $scenarios = [
     },
 ];
 
-$scenario = $argv[1];
-if ($scenario === 'version') {
-    echo 'version ', Package::VERSION, "\n";
-} elseif (isset($scenarios[$scenario])) {
-    $scenarios[$scenario]();
-} else {
-    echo "nobody wrote $scenario\n";
-    exit(77);
-}
+play($scenarios, Package::VERSION);
