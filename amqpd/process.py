@@ -1,6 +1,7 @@
 """A broker as a process: signals, the control socket, the line that says it is ready, the exit code."""
 
 import dataclasses
+import gc
 import logging
 import os
 import signal
@@ -81,6 +82,8 @@ async def _serve(
             group.start_soon(_stop_on_signal, signals, serving)
             group.start_soon(_stop_after, until, serving)
             await _open_control(group, server, settings)
+            gc.freeze()  # what a start has made stays; no collection looks at it again
+            gc.enable()
             say_ready(server, settings)
             code = 0
             try:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 VARIABLE_PREFIX: Final = "AMQPD_"
 CONFIG_VARIABLE: Final = "AMQPD_CONFIG"
@@ -100,8 +100,7 @@ def default_text(name: str) -> str:
 # Rules: what a setting may be.
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What one setting is for, what it may be, and how it is read."""
 
     summary: str

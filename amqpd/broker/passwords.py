@@ -8,8 +8,7 @@ bring one of its own digests, which are fast.
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SCRYPT: Final = "scrypt"
 RABBIT_SHA256: Final = "rabbit_password_hashing_sha256"
@@ -33,8 +32,7 @@ class InvalidHash(ValueError):
     """No hash of a password, or one by a way that is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class PasswordHash:
+class PasswordHash(NamedTuple):
     """What is kept of a password. ``text`` is base64 for RabbitMQ's algorithms, and describes itself for scrypt."""
 
     algorithm: str

@@ -8,8 +8,7 @@ pattern matches the empty name alone. Where there is no topic permission, every 
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from amqpd import limits
 from amqpd.broker import records
@@ -31,8 +30,7 @@ class NoSuchPermission(LookupError):
     """There is none to be cleared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(NamedTuple):
     """Of one user in one virtual host."""
 
     user: str
@@ -42,8 +40,7 @@ class Permission:
     read: str
 
 
-@dataclass(frozen=True, slots=True)
-class TopicPermission:
+class TopicPermission(NamedTuple):
     """Of one user in one virtual host: routing keys with one topic exchange."""
 
     user: str
@@ -145,7 +142,7 @@ class Permissions:
         self._add_topic(permission)
         self.on_change()
         names = (permission.user, permission.vhost, permission.exchange)
-        return self.journal.put(ENTITIES, *records.entity_row("topic_permission", names, asdict(permission)))
+        return self.journal.put(ENTITIES, *records.entity_row("topic_permission", names, permission._asdict()))
 
     def clear_topic(self, user: str, vhost: str, exchange: str | None = None) -> int:
         """Lift those of ``exchange``, or of every one; the ticket, 0 when there were none."""
@@ -205,7 +202,7 @@ class Permissions:
 
     def _write(self, permission: Permission) -> int:
         names = (permission.user, permission.vhost)
-        return self.journal.put(ENTITIES, *records.entity_row("permission", names, asdict(permission)))
+        return self.journal.put(ENTITIES, *records.entity_row("permission", names, permission._asdict()))
 
 
 def _compiled(text: str) -> Pattern:

@@ -6,6 +6,7 @@ it brings, takes longer than the rest of the start together. So ``serve`` and ``
 (``commands.py``). Tests hold the two ways equal.
 """
 
+import gc
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn
@@ -44,10 +45,12 @@ def _dispatch(words: list[str]) -> int:
 
         return version.show()
     if words[:1] == ["serve"] and (flags := read_plain(words[1:])) is not None:
+        gc.disable()  # nothing that a start makes is garbage; ``process`` lets it begin once clients can connect
         from amqpd.cli import serve
 
         return serve.serve(flags)
     if words[:1] == ["testserver"]:
+        gc.disable()
         from amqpd.cli import testserver
 
         if (flags := read_plain(words[1:], testserver.OPTIONS, testserver.SWITCHES)) is not None:

@@ -1,7 +1,6 @@
 """What verbs work on: the broker, and what is to be told of the process around it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from amqpd.broker.broker import Broker
 from amqpd.broker.vhost import VirtualHost
@@ -9,12 +8,12 @@ from amqpd.management.requests import Refused
 from amqpd.server.lifecycle import Server
 
 
-@dataclass(frozen=True, slots=True)
 class Node:
     """``settings``: by name, as they are in force."""
 
-    server: Server
-    settings: Mapping[str, object]
+    def __init__(self, server: Server, settings: Mapping[str, object]) -> None:
+        self.server = server
+        self.settings = settings
 
     @property
     def broker(self) -> Broker:

@@ -5,7 +5,7 @@ Rules of the wire: ``control.py``.
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from amqpd.broker.names import fault_of
 
@@ -26,16 +26,14 @@ class Done:
     ticket: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """Rows, made as they are sent: some in each turn, so that a long list stalls nobody."""
 
     columns: list[str]
     rows: Iterator[list[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Aside:
+class Aside(NamedTuple):
     """Something that takes too long for a turn: ``work`` runs in a thread, ``then`` in a later turn, with its result.
 
     ``work`` must not touch the broker.

@@ -8,8 +8,7 @@ reason to the reactor.
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 logger = logging.getLogger("amqpd.server")
 
@@ -25,8 +24,7 @@ def _nothing() -> None:
     """What most resources do to relieve themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """Something that may run short."""
 
     name: str  # one of NAMES
@@ -76,7 +74,7 @@ class Alarms:
         """Give a resource another limit, from the next look on, which is at once. False when it is not watched."""
         for alarm in self._alarms:
             if alarm.resource.name == name:
-                alarm.resource = replace(alarm.resource, limit_bytes=limit_bytes, setting=setting)
+                alarm.resource = alarm.resource._replace(limit_bytes=limit_bytes, setting=setting)
                 self._next_at = -math.inf
                 return True
         return False

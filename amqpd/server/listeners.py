@@ -72,7 +72,8 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if family == socket.AF_INET:
-        family, _, _, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        name = host.encode() if host.isascii() else host  # a str would load the codec of international names, 2 ms
+        family, _, _, _, _ = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

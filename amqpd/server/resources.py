@@ -6,7 +6,6 @@ Owns where the kernel says so: /proc (proc(5)), control groups of both versions 
 
 import importlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -41,7 +40,8 @@ def memory_bytes(root: Path = Path("/")) -> int:
 
 def free_disk_bytes(directory: Path) -> int:
     """What a process without privileges may still write on the file system of ``directory``. Raises OSError."""
-    return shutil.disk_usage(directory).free
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
 
 
 def release_free_memory() -> None:

@@ -18,6 +18,7 @@ import lmdb
 from amqpd.broker import records
 from amqpd.broker.ports import CLEAR, META, SEGMENTS, TABLE, TABLES, THERE, Op
 from amqpd.broker.queues.segments import read_segment_key
+from amqpd.store import directories
 from amqpd.store.reader import Values, Wanted
 from amqpd.store.residency import Residency
 
@@ -160,7 +161,7 @@ class Environment:
             self._environment.close()
             os.replace(self._path / SHRUNK, self._path / "data.mdb")
             if self._sync:
-                sync_directories(self._path)
+                directories.sync(self._path)
             self._environment = self._open()
         logger.info("the data file was made smaller: %d bytes to %d", size, (self._path / "data.mdb").stat().st_size)
 
@@ -224,13 +225,3 @@ def _allocate_lock_file(path: Path) -> None:
         os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
     finally:
         os.close(descriptor)
-
-
-def sync_directories(*paths: Path) -> None:
-    """A new file is there after a power cut only when the directory that names it was synced."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -6,8 +6,8 @@ One process at a time has a data directory; a lock file says which. Layout of th
 
 import errno
 import fcntl
+import importlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
@@ -15,15 +15,15 @@ from typing import Final, Literal
 import lmdb
 
 from amqpd.broker.ports import SCRATCH, TABLE, Op, Store
-from amqpd.store import integrity, salvage
+from amqpd.store import directories, integrity
 from amqpd.store.committer import Committer
-from amqpd.store.environment import Environment, sync_directories
+from amqpd.store.directories import NEW_STORE, SALVAGING
+from amqpd.store.environment import Environment
 from amqpd.store.reader import Reader, Values, Wanted
 
 MAP_BYTES: Final = 1 << 30  # to start with; address space, not memory or disk
 PROBE_BYTES: Final = 1 << 20  # a disk with less room than this is full
 EMPTY_BYTES: Final = 8192  # LMDB's two meta pages
-NEW_STORE: Final = "store-new"  # while the first start makes it
 FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -45,13 +45,13 @@ class LmdbStore(Store):
         new_in = _parents_to_make(directory)
         self._lock_file = _lock(directory)
         try:
-            shutil.rmtree(directory / "scratch", ignore_errors=True)
-            salvage.clear(directory)
+            directories.remove(directory / "scratch")
+            directories.remove(directory / SALVAGING)
             if (directory / "store").exists():
                 _check(directory)
             else:
                 _make(directory, map_bytes)
-                sync_directories(directory, *new_in)
+                directories.sync(directory, *new_in)
             self._main = Environment(directory / "store", map_bytes, sync=durability == "fsync")
             self._scratch = Environment(directory / "scratch", map_bytes, sync=False)
         except DataDirectoryError:
@@ -98,7 +98,7 @@ class LmdbStore(Store):
         self._committer.close()
         self._main.close()
         self._scratch.close()
-        shutil.rmtree(self.directory / "scratch", ignore_errors=True)
+        directories.remove(self.directory / "scratch")
         os.close(self._lock_file)
 
     def _environment(self, table: int) -> Environment:
@@ -182,11 +182,11 @@ def take_lock(descriptor: int, directory: Path, advice: str) -> None:
 def _make(directory: Path, map_bytes: int) -> None:
     """A store that is whole as soon as it has its name: LMDB does not sync its first pages by itself."""
     new = directory / NEW_STORE
-    shutil.rmtree(new, ignore_errors=True)
+    directories.remove(new)
     environment = Environment(new, map_bytes, sync=True)
     environment.sync()
     environment.close()
-    sync_directories(new)
+    directories.sync(new)
     new.rename(directory / "store")
 
 
@@ -202,6 +202,7 @@ def _check(directory: Path) -> None:
     problems = integrity.check(data_file)
     if not problems:
         return
+    salvage = importlib.import_module("amqpd.store.salvage")  # 3 ms that only a damaged store pays
     try:
         salvage.rebuild(directory, problems)
     except salvage.UnreadableStore as error:

@@ -17,8 +17,8 @@ from typing import Final
 
 import lmdb
 
-from amqpd.store import integrity
-from amqpd.store.environment import LMDB_FORMAT, NUMBER_BYTES, SHRUNK, number, sync_directories
+from amqpd.store import directories, integrity
+from amqpd.store.environment import LMDB_FORMAT, NUMBER_BYTES, SHRUNK, number
 from amqpd.store.lmdb_store import FULL_DISK
 from amqpd.store.tables import open_tables
 
@@ -81,7 +81,7 @@ def compact(data_file: Path, on_written: Callable[[int], None]) -> Sizes:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    sync_directories(data_file.parent)
+    directories.sync(data_file.parent)
     return Sizes(before, after)
 
 

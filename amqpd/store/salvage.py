@@ -13,14 +13,15 @@ from typing import Final
 
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, META, STATES, TABLES, Op
-from amqpd.store.environment import Environment, sync_directories
+from amqpd.store import directories
+from amqpd.store.directories import SALVAGING
+from amqpd.store.environment import Environment
 from amqpd.store.layout import open_pages
 from amqpd.store.proofs import is_sealed
 from amqpd.store.wreck import Wreck
 
 logger = logging.getLogger("amqpd.store")
 
-SALVAGING: Final = "store-salvaging"  # beside the store; what a crash left of it may be removed
 MAP_BYTES: Final = 1 << 30  # to start with
 BATCH_BYTES: Final = 8 << 20  # of rows that are written at a time
 GROWING: Final = (ACKS, STATES)
@@ -31,18 +32,13 @@ class UnreadableStore(Exception):
     """Nothing can be read from the data file: one line that says which, and what to do."""
 
 
-def clear(directory: Path) -> None:
-    """Remove what a crash left of a store that was being made."""
-    shutil.rmtree(directory / SALVAGING, ignore_errors=True)
-
-
 def rebuild(directory: Path, problems: list[str], newest: int = 0) -> None:
     """Put a sound store in the damaged one's place. Raises UnreadableStore, OSError, lmdb.Error.
 
     ``newest``: a transaction that is known to have been committed.
     """
     data_file = directory / "store" / "data.mdb"
-    clear(directory)
+    directories.remove(directory / SALVAGING)
     try:
         with open_pages(data_file) as pages:
             wreck = Wreck(pages, newest)
@@ -55,9 +51,9 @@ def rebuild(directory: Path, problems: list[str], newest: int = 0) -> None:
         kept = _keep(directory, data_file)
         _report(data_file, kept, problems, wreck, saved)  # before the swap: after it nobody would know
         os.replace(directory / SALVAGING / "data.mdb", data_file)
-        sync_directories(data_file.parent)
+        directories.sync(data_file.parent)
     finally:
-        clear(directory)
+        directories.remove(directory / SALVAGING)
 
 
 def _write(path: Path, wreck: Wreck) -> Counter[int]:
@@ -120,7 +116,7 @@ def _keep(directory: Path, data_file: Path) -> Path:
         except OSError:  # a file system without second names
             shutil.copyfile(data_file, kept / "copying")
             os.replace(kept / "copying", kept / "data.mdb")
-    sync_directories(kept, directory)
+    directories.sync(kept, directory)
     return kept
 
 

@@ -6,8 +6,8 @@ notes in ``damage`` and passes over. It knows nothing of what rows mean, and rea
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from amqpd.store.layout import (
     BIG,
@@ -34,8 +34,7 @@ class NotAStore(Exception):
     """The file is no data file of LMDB, or not one that can be read here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A key, and where its value lies: in ``value``, or ``size`` bytes from page ``page`` on."""
 
     key: bytes
@@ -44,8 +43,7 @@ class Row:
     page: int = NO_PAGE
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """What is wrong with a page of ``tree``; ``first`` to ``end`` are the keys that lie behind it, b"": unknown."""
 
     tree: Tree

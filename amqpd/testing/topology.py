@@ -379,10 +379,10 @@ def copy_vhost(node: Broker, snapshot: Snapshot, source: str, name: str) -> None
     node.add_vhost(name, description=place.description, tags=place.tags, default_queue_type=place.default_queue_type)
     for permission in told.permissions.values():
         if permission.vhost == source:
-            node.permissions.set(replace(permission, vhost=name))
+            node.permissions.set(permission._replace(vhost=name))
     for topic_permission in told.topic_permissions.values():
         if topic_permission.vhost == source:
-            node.permissions.set_topic(replace(topic_permission, vhost=name))
+            node.permissions.set_topic(topic_permission._replace(vhost=name))
     for policy in told.policies.values():
         if policy.vhost == source:
             node.policies.set(replace(policy, vhost=name))

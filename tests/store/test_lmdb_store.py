@@ -19,6 +19,7 @@ import pytest
 
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, CLEAR, META, SCRATCH, SEGMENTS, Op
+from amqpd.store.directories import SALVAGING
 from amqpd.store.lmdb_store import DataDirectoryError, LmdbStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,12 @@ def test_scratch_is_empty_at_start_and_gone_at_the_end(tmp_path: Path) -> None:
     assert list(store.scan(SCRATCH, b"")) == []
     assert store.read(META, b"k") == b"v"
     store.close()
+
+
+def test_what_a_crash_left_of_a_salvaged_store_is_removed_at_start(tmp_path: Path) -> None:
+    (tmp_path / SALVAGING).mkdir()
+    LmdbStore(tmp_path).close()
+    assert not (tmp_path / SALVAGING).exists()
 
 
 def test_directories_are_made(tmp_path: Path) -> None:

@@ -81,13 +81,6 @@ def test_a_file_system_without_second_names(tmp_path: Path, data_file: Path, mon
     assert (tmp_path / "store-damaged-1" / "data.mdb").read_bytes() == damaged
 
 
-def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
-    salvage.clear(tmp_path)
-    (tmp_path / salvage.SALVAGING).mkdir()
-    salvage.clear(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("content", [b"garbage" * 9000, bytes(20 * PAGE), b"x"])
 def test_a_file_with_nothing_in_it_is_refused(tmp_path: Path, content: bytes) -> None:
     """The broker must not start empty."""

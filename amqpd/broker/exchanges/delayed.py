@@ -13,8 +13,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, Final, NamedTuple, Unpack
 
 from amqpd import limits
 from amqpd.broker import contents, tables
@@ -37,8 +36,7 @@ _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _ID: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
 
-@dataclass(frozen=True, slots=True)
-class DelayedMessage:
+class DelayedMessage(NamedTuple):
     """One that waits, as ``DelayedExchange.delayed`` shows it. ``id`` is its name for ``cancel``."""
 
     id: str

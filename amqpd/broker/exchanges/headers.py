@@ -7,8 +7,7 @@ no number, and inside arrays and tables the types count.
 """
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
-from typing import Final, Unpack
+from typing import Final, NamedTuple, Unpack
 
 from amqpd.broker.bindings import Binding
 from amqpd.broker.exchanges.base import Exchange, Properties
@@ -62,8 +61,7 @@ class HeadersExchange(Exchange):
         self._wishes.pop(binding, None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
+class _Wish(NamedTuple):
     """What a binding asks of headers. With nothing asked, "all" is always granted and "any" never."""
 
     any_is_enough: bool

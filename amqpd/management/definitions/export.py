@@ -5,7 +5,6 @@ the same; where they do, the HTTP API's: objects are objects.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
 from amqpd import __version__
@@ -82,11 +81,11 @@ def _vhosts(broker: Broker, vhosts: list[VirtualHost]) -> _Objects:
 
 
 def _permissions(broker: Broker, _: list[VirtualHost]) -> _Objects:
-    return (asdict(permission) for permission in broker.permissions.all())
+    return (permission._asdict() for permission in broker.permissions.all())
 
 
 def _topic_permissions(broker: Broker, _: list[VirtualHost]) -> _Objects:
-    return (asdict(permission) for permission in broker.permissions.all_topics())
+    return (permission._asdict() for permission in broker.permissions.all_topics())
 
 
 def _global_parameters(broker: Broker, _: list[VirtualHost]) -> _Objects:

@@ -5,7 +5,7 @@ written here, because pamqp refuses names that RabbitMQ takes, changes the types
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pamqp import base, commands
 
@@ -23,8 +23,7 @@ class MalformedMethod(ValueError):
     """The bytes do not hold the arguments that this method has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(NamedTuple):
     """``name`` as in ``queue.declare``; ``arguments``: (name, domain) in order of the wire."""
 
     method: int

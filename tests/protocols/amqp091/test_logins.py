@@ -43,7 +43,7 @@ class World:
         self.server = Server(tuning=Tuning(login=rules))
         self.broker = self.server.broker
         self.broker.users.set(ADA)
-        self.broker.permissions.set(replace(self.broker.permissions.all()[0], user="ada"))
+        self.broker.permissions.set(self.broker.permissions.all()[0]._replace(user="ada"))
         self.checker = CheckerLater()
         self.broker.logins.checker = self.checker
 
