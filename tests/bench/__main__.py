@@ -6,20 +6,28 @@ started once a run, and again after a failure, so that one failure does not spoi
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
-from tests.bench import disk, loadgen, machine, peers, report
+from tests.bench import disk, history, loadgen, machine, peers, programs, report, scenario_plot
 from tests.bench.broker import Broker, Peer, PeerError, tail
-from tests.bench.peers import PEERS
-from tests.bench.results import CPU, LifeCycle, Results, Run
+from tests.bench.peers import PEERS, RABBITMQ
+from tests.bench.results import (
+    CONFIRM_BEYOND_DISK,
+    CONNECTION_CPU,
+    CPU,
+    DISK_COMMIT,
+    LifeCycle,
+    Results,
+    Run,
+)
 from tests.bench.scenarios import SCENARIOS, Scenario
 
 IDLE_S: Final = 3.0  # after a start, before its memory is read
+BESIDE_DISK_EVERY_S: Final = 1 / 2000  # as often as the scenarios publish that are measured beside the disk
 
 
 class Progress:
@@ -45,11 +53,17 @@ class Bench:
         self._arguments = arguments
         self._workshop = workshop
         self._amqpload = loadgen.build(workshop)
-        self._peers = peers.prepare(arguments.peers, arguments.against, workshop)
-        self._progress = Progress(len(self._peers) * (arguments.starts + arguments.runs * len(arguments.scenarios)))
+        self._peers = peers.prepare(arguments.peers, arguments.against, workshop, arguments.amqpd)
+        self._turns = [
+            (peer, SCENARIOS[name])
+            for name in arguments.scenarios or SCENARIOS
+            for peer in self._peers
+            if arguments.scenarios or not (SCENARIOS[name].long_elsewhere and peer.name == RABBITMQ)
+        ]
+        self._progress = Progress(len(self._peers) * arguments.starts + len(self._turns) * arguments.runs)
         self._brokers: dict[str, Broker] = {}  # those of this round, by peer
         self._failed: dict[str, str] = {}  # peers that do not start: not tried again before the next round
-        self._results = Results(machine.describe(workshop), shlex.join(["python", "-m", "tests.bench", *sys.argv[1:]]))
+        self._results = Results(machine.describe(workshop), programs.command("tests.bench"))
 
     def measure(self) -> Results:
         if self._results.machine["data directories on"] == "tmpfs":
@@ -94,11 +108,10 @@ class Bench:
         self._results.syncs += disk.probe(self._workshop)
         self._failed.clear()
         try:
-            for name in self._arguments.scenarios:
-                for peer in self._peers:
-                    run = self._run(peer, SCENARIOS[name], number)
-                    self._results.runs.append(run)
-                    self._progress.step(f"run {number}, {name}, {peer.name}: {_in_short(run)}")
+            for peer, scenario in self._turns:
+                run = self._run(peer, scenario, number)
+                self._results.runs.append(run)
+                self._progress.step(f"run {number}, {scenario.name}, {peer.name}: {_in_short(run)}")
         finally:
             while self._brokers:
                 self._brokers.popitem()[1].stop()
@@ -110,13 +123,25 @@ class Bench:
         except PeerError as error:
             return Run(peer.name, scenario.name, number, str(error), {})
         options = ["--pid", str(broker.pid), "--name", scenario.name, *scenario.options]
-        outcome = loadgen.run(self._amqpload, broker.port, options, self._arguments.seconds)
+        outcome = self._load(broker, options, scenario)
         message = outcome.message
         if (status := broker.exit_status()) is not None:
             message = f"{message} (the broker exited with status {status}: {tail(broker.output())})".lstrip()
         if message:  # start it anew, so that one failure does not spoil what follows
             self._brokers.pop(peer.name).stop()
         return Run(peer.name, scenario.name, number, message, outcome.figures)
+
+    def _load(self, broker: Broker, options: list[str], scenario: Scenario) -> loadgen.Outcome:
+        if not scenario.beside_disk:
+            return loadgen.run(self._amqpload, broker.port, options, self._arguments.seconds)
+        before = disk.commit(self._workshop, BESIDE_DISK_EVERY_S)
+        outcome = loadgen.run(self._amqpload, broker.port, options, self._arguments.seconds)
+        after = disk.commit(self._workshop, BESIDE_DISK_EVERY_S)
+        p50_us = (before.p50_us + after.p50_us) / 2
+        of_disk: loadgen.Figures = {DISK_COMMIT: {"p50": p50_us, "p99": (before.p99_us + after.p99_us) / 2}}
+        if confirm_us := outcome.figures.get("confirm_latency_us"):
+            of_disk[CONFIRM_BEYOND_DISK] = confirm_us["p50"] - p50_us
+        return loadgen.Outcome(outcome.figures | of_disk, outcome.message)
 
     def _broker(self, peer: Peer) -> Broker:
         if peer.name in self._failed:
@@ -139,17 +164,26 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="amqpd-bench-") as workshop:
                 print(f"building in {workshop}", file=sys.stderr, flush=True)
                 results = Bench(arguments, Path(workshop)).measure()
+            if arguments.history:
+                history.add(results, arguments.history)
     except PeerError as error:
         print(f"tests.bench: {error}", file=sys.stderr)
         return 2
     if arguments.json:
         arguments.json.write_text(json.dumps(results.to_json(), indent=1) + "\n")
-    text = report.render(results)
     if arguments.out:
-        report.write_between_marks(arguments.out, text, report.SECTION)
+        picture = _draw(results, arguments)
+        report.write_between_marks(arguments.out, report.render(results, picture), report.SECTION)
     else:
-        print(text, end="")
+        print(report.render(results), end="")
     return 1 if any(run.message for run in results.runs) or any(life.message for life in results.life_cycles) else 0
+
+
+def _draw(results: Results, arguments: argparse.Namespace) -> str:
+    """The pictures of a page lie beside it and are named after it."""
+    picture = arguments.out.with_name(f"{arguments.out.stem}-scenarios.png")
+    scenario_plot.draw(results, picture)
+    return str(picture.name)
 
 
 def _in_short(run: Run) -> str:
@@ -158,7 +192,7 @@ def _in_short(run: Run) -> str:
     facts = {
         f"{report.number(run.get(CPU))} us a message": CPU,
         f"{report.number(run.get('consume_rate') or run.get('publish_rate'))} a second": "publish_rate",
-        f"{report.number(run.get(report.CONNECTION_CPU))} us a connection": report.CONNECTION_CPU,
+        f"{report.number(run.get(CONNECTION_CPU))} us a connection": CONNECTION_CPU,
         f"{report.number(run.get('kb_per_connection'))} KB a connection": "kb_per_connection",
         f"others {report.number(run.get('other_cpus'))} CPUs": "other_cpus",
     }
@@ -172,11 +206,14 @@ def _clock(seconds: float) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)}; default: all")
-    parser.add_argument("--scenarios", type=_names(SCENARIOS), default=list(SCENARIOS), help="A,B,...; default: all")
+    parser.add_argument("--scenarios", type=_names(SCENARIOS), default=[], help="A,B,...; default: all")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each run of a scenario takes (5)")
     parser.add_argument("--runs", type=int, default=3, help="how often each scenario is run (3)")
     parser.add_argument("--starts", type=int, default=5, help="how often each peer is started for the life cycle (5)")
     parser.add_argument("--against", default="", metavar="REF", help="measure the compiled amqpd of a git commit too")
+    parser.add_argument("--amqpd", type=Path, metavar="DIR", help="a directory that holds a compiled amqpd: build none")
+    parser.add_argument("--history", type=Path, default=history.DIRECTORY, metavar="DIR", help="where figures are kept")
+    parser.add_argument("--no-history", dest="history", action="store_const", const=None, help="keep none")
     parser.add_argument("--out", type=Path, help="page whose part between the marks is replaced; default: print it")
     parser.add_argument("--json", type=Path, help="file for every single figure")
     parser.add_argument("--from-json", type=Path, help="measure nothing, report what such a file holds")

@@ -12,6 +12,7 @@ from typing import Final
 import lmdb
 
 TRIES: Final = 200
+COMMIT: Final = "LMDB commit of one 100-byte value"
 APPEND: Final = bytes(4096)
 PUT: Final = bytes(100)
 
@@ -30,6 +31,12 @@ def probe(parent: Path) -> list[Sync]:
         return [_append(Path(directory) / "appended"), _commit(Path(directory) / "lmdb")]
 
 
+def commit(parent: Path, every_s: float) -> Sync:
+    """Commits alone, one each ``every_s``, as a broker makes them that is held to a rate."""
+    with tempfile.TemporaryDirectory(dir=parent) as directory:
+        return _commit(Path(directory) / "lmdb", every_s)
+
+
 def _append(path: Path) -> Sync:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
 
@@ -43,7 +50,7 @@ def _append(path: Path) -> Sync:
         os.close(descriptor)
 
 
-def _commit(path: Path) -> Sync:
+def _commit(path: Path, every_s: float = 0.0) -> Sync:
     keys = iter(range(TRIES))
     with lmdb.open(str(path), map_size=1 << 26) as environment:
 
@@ -51,12 +58,16 @@ def _commit(path: Path) -> Sync:
             with environment.begin(write=True) as transaction:
                 transaction.put(next(keys).to_bytes(8, "big"), PUT)
 
-        return _timed("LMDB commit of one 100-byte value", commit)
+        return _timed(COMMIT, commit, every_s)
 
 
-def _timed(what: str, action: Callable[[], None]) -> Sync:
+def _timed(what: str, action: Callable[[], None], every_s: float = 0.0) -> Sync:
     times_us = []
+    due = time.perf_counter()
     for _ in range(TRIES):
+        if every_s:
+            time.sleep(max(0.0, due - time.perf_counter()))
+            due = max(due, time.perf_counter()) + every_s
         start = time.perf_counter_ns()
         action()
         times_us.append((time.perf_counter_ns() - start) / 1e3)

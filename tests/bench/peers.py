@@ -21,6 +21,7 @@ COMPILED: Final = "amqpd"
 PURE: Final = "amqpd-pure"
 RABBITMQ: Final = "rabbitmq"
 PEERS: Final = (COMPILED, PURE, RABBITMQ)
+AGAINST: Final = "amqpd@"  # and the commit that another compiled amqpd was built of
 
 BUILD_OUTPUT_LINES: Final = 100
 RABBITMQ_SCRIPTS: Final = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
@@ -88,13 +89,16 @@ class RabbitMQ(Peer):
             self.version = f"RabbitMQ {facts[0].group(1)}, Erlang {facts[1].group(1)}{with_jit}"
 
 
-def prepare(names: list[str], against: str, workshop: Path) -> list[Peer]:
-    """The peers by name, built where that is needed; ``against`` adds the compiled amqpd of another commit."""
+def prepare(names: list[str], against: str, workshop: Path, built: Path | None = None) -> list[Peer]:
+    """The peers by name, built where that is needed; ``against`` adds the compiled amqpd of another commit, ``built``
+    holds the compiled amqpd of this one already.
+    """
     checkout = _snapshot("", workshop / "checkout")
     peers: list[Peer] = []
     for name in names:
         if name == COMPILED:
-            peers.append(Amqpd(name, _wheel(checkout, workshop / "wheel"), compiled=True))
+            wheel = built.resolve() if built else _wheel(checkout, workshop / "wheel")
+            peers.append(Amqpd(name, wheel, compiled=True))
         elif name == PURE:
             peers.append(Amqpd(name, checkout, compiled=False))
         elif name == RABBITMQ:
@@ -103,7 +107,7 @@ def prepare(names: list[str], against: str, workshop: Path) -> list[Peer]:
             raise PeerError(f"unknown peer {name!r}: choose from {', '.join(PEERS)}")
     if against:
         source = _snapshot(against, workshop / "against")
-        peers.append(Amqpd(f"amqpd@{against}", _wheel(source, workshop / "against-wheel"), compiled=True))
+        peers.append(Amqpd(f"{AGAINST}{against}", _wheel(source, workshop / "against-wheel"), compiled=True))
     return peers
 
 

@@ -21,6 +21,7 @@ from tests.bench.broker import Peer, PeerError
 from tests.bench.disk import Sync
 from tests.bench.peers import COMPILED, PEERS
 
+BUILT: Final = "--amqpd"
 INTERRUPTED: Final = 130  # as a shell reports Ctrl-C
 
 
@@ -92,10 +93,13 @@ class Program(Generic[R]):
         with tempfile.TemporaryDirectory(prefix="amqpd-bench-") as name:
             directory = Path(name)
             say(f"building in {directory}")
-            facts = Facts(machine.describe(directory), shlex.join(_command()))
+            facts = Facts(machine.describe(directory), command(f"tests.bench.{Path(sys.argv[0]).stem}"))
             if facts.machine["data directories on"] == "tmpfs":
                 say("warning: the data directories are in memory, fsync is free: set TMPDIR")
-            workshop = Workshop(directory, loadgen.build(directory), _peers(arguments, directory))
+            names = [COMPILED, *arguments.peer]
+            workshop = Workshop(
+                directory, loadgen.build(directory), peers.prepare(names, "", directory, arguments.amqpd)
+            )
             facts.syncs += disk.probe(directory)
             runs = list(self.measure(arguments, workshop))
             facts.syncs += disk.probe(directory)
@@ -115,7 +119,7 @@ def options(name: str, description: str) -> argparse.ArgumentParser:
     others = [peer for peer in PEERS if peer != COMPILED]
     parser.add_argument("--peer", action="append", choices=others, default=[], help="measure it too")
     parser.add_argument("--peer-messages", type=int, default=1_000_000, help="how many for such a peer (1,000,000)")
-    parser.add_argument("--amqpd", type=Path, metavar="DIR", help="a directory that holds a compiled amqpd: build none")
+    parser.add_argument(BUILT, type=Path, metavar="DIR", help="a directory that holds a compiled amqpd: build none")
     parser.add_argument("--out", type=Path, help="page whose part between the marks is replaced; default: print it")
     parser.add_argument("--json", type=Path, help="file for every single figure")
     parser.add_argument("--from-json", type=Path, help="measure nothing, report what such a file holds")
@@ -155,15 +159,16 @@ def describe(facts: Facts) -> str:
     return "\n".join([*lines, f"* command: `{facts.command}`"])
 
 
-def _peers(arguments: argparse.Namespace, directory: Path) -> list[Peer]:
-    if not arguments.amqpd:
-        return peers.prepare([COMPILED, *arguments.peer], "", directory)
-    built: Peer = peers.Amqpd(COMPILED, arguments.amqpd.resolve(), compiled=True)
-    return [built, *(peers.prepare(arguments.peer, "", directory) if arguments.peer else [])]
-
-
-def _command() -> list[str]:
-    return ["python", "-m", f"tests.bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+def command(module: str) -> str:
+    """What was typed; where amqpd was built already says nothing about the figures and is left out."""
+    words = iter(sys.argv[1:])
+    kept = []
+    for word in words:
+        if word == BUILT:
+            next(words, "")
+        else:
+            kept.append(word)
+    return shlex.join(["python", "-m", module, *kept])
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

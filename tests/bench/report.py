@@ -1,17 +1,35 @@
-"""Results as Markdown: goals, scenarios, connections, life cycle, disk, machine; and where that goes in a page."""
+"""Results as Markdown: what it costs beside others, goals, every figure, machine; and where that goes in a page."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from tests.bench import elsewhere
 from tests.bench.goals import GOALS, Goal
-from tests.bench.peers import COMPILED, PURE, RABBITMQ
-from tests.bench.results import CPU, QUIET_BELOW_CPUS, Results, Summary, median
+from tests.bench.peers import AGAINST, COMPILED, PURE, RABBITMQ
+from tests.bench.results import (
+    CONNECTION_CPU,
+    CPU,
+    DISK_COMMIT,
+    DRAIN_CPU,
+    FILL_CPU,
+    QUIET_BELOW_CPUS,
+    Results,
+    Spread,
+    Summary,
+    median,
+)
 from tests.bench.scenarios import SCENARIOS
 
-SECTION: Final = "bench"  # this report's; those of depth, restart and holes stand beside it in the same page
-CONNECTION_CPU: Final = "broker_cpu_us_per_connection"
+SECTION: Final = "bench"  # this report's; those of the other programs stand beside it in the same page
 CONNECTION_SCENARIOS: Final = ("L", "M")
+# Scenario -> the figures it is compared by, each with what it is of; all others: CPU per message.
+COMPARED: Final = {
+    "K": {"the fill": FILL_CPU, "the drain": DRAIN_CPU},
+    "N": {"the fill": FILL_CPU, "the get": DRAIN_CPU},
+    "L": {"a connection": CONNECTION_CPU},
+    "M": {},
+}
 
 
 def replace_between_marks(page: str, report: str, section: str = SECTION) -> str:
@@ -29,8 +47,11 @@ def write_between_marks(path: Path, report: str, section: str) -> None:
     path.write_text(replace_between_marks(page, report, section))
 
 
-def render(results: Results) -> str:
+def render(results: Results, picture: str = "") -> str:
+    """The report; ``picture`` is the file it shows, if there is one."""
     sections = {
+        "What a message costs": _compared(results, picture),
+        "Against another commit": _against(results),
         "Goals": _goals(results),
         "Scenarios": _scenarios(results),
         "Connections": _connections(results),
@@ -49,9 +70,85 @@ def number(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def compared(results: Results) -> list[tuple[str, str, str]]:
+    """What is compared: a scenario, what of it, and the figure."""
+    return [
+        (name, what, figure)
+        for name in _measured(results)
+        for what, figure in COMPARED.get(name, {"": CPU}).items()
+        if any(run.scenario == name and run.get(figure) is not None for run in results.runs)
+    ]
+
+
+def _compared(results: Results, picture: str) -> str:
+    there = elsewhere.load()
+    rows = [
+        [
+            _title(name, what),
+            *(_with_spread(results.summary(peer, name).spread(figure)) for peer in (COMPILED, PURE, RABBITMQ)),
+            *(_ratio_with_spread(results.ratio(RABBITMQ, peer, name, figure)) for peer in (COMPILED, PURE)),
+            number(there.value(elsewhere.LAVINMQ, name, figure)),
+            _times(there.ratio(name, figure)),
+        ]
+        for name, what, figure in compared(results)
+    ]
+    if not rows:
+        return ""
+    head = (
+        "broker CPU, us a message|amqpd|amqpd-pure|RabbitMQ|RabbitMQ / amqpd|RabbitMQ / amqpd-pure|"
+        "LavinMQ, elsewhere|RabbitMQ / LavinMQ, there"
+    )
+    shown = f"![Broker CPU of each scenario]({picture})\n\n" if picture else ""
+    return f"{shown}{table(head, 'l r r r r r r r', rows)}\n\n{there.describe()}"
+
+
+def _against(results: Results) -> str:
+    """Ratios to the compiled amqpd of other commits, where any was measured."""
+    rows = [
+        [
+            _title(name, what),
+            peer,
+            _with_spread(results.summary(COMPILED, name).spread(figure)),
+            _with_spread(results.summary(peer, name).spread(figure)),
+            _ratio_with_spread(ratio),
+            _verdict(ratio),
+        ]
+        for peer in results.versions
+        if peer.startswith(AGAINST)
+        for name, what, figure in compared(results)
+        if (ratio := results.ratio(peer, COMPILED, name, figure))
+    ]
+    head = "broker CPU, us a message|against|this|that|that / this|this takes"
+    return table(head, "l l r r r l", rows) if rows else ""
+
+
+def _verdict(ratio: Spread) -> str:
+    """Only where all runs agree."""
+    if ratio.least == ratio.most:
+        return ""
+    return "less" if ratio.least > 1 else "more" if ratio.most < 1 else "the same, within the spread"
+
+
+def _title(name: str, what: str) -> str:
+    return f"**{name}** {SCENARIOS[name].what}" + (f": {what}" if what else "")
+
+
+def _with_spread(spread: Spread | None) -> str:
+    if spread is None or spread.least == spread.most:
+        return number(spread.median if spread else None)
+    return f"{number(spread.median)} ({number(spread.least)} to {number(spread.most)})"
+
+
+def _ratio_with_spread(spread: Spread | None) -> str:
+    if spread is None or spread.least == spread.most:
+        return _times(spread.median if spread else None)
+    return f"{number(spread.median)} x ({number(spread.least)} to {number(spread.most)})"
+
+
 def _goals(results: Results) -> str:
     if not {COMPILED, PURE} & set(results.versions):
         return ""
+    there = elsewhere.load()
     rows = [
         [
             goal.what,
@@ -61,11 +158,12 @@ def _goals(results: Results) -> str:
             *_judged(results, goal, PURE, goal.pure_limit),
             number(_value(results, goal, RABBITMQ)),
             _times(_goal_ratio(results, goal)),
+            "" if goal.than else number(there.value(elsewhere.LAVINMQ, goal.scenario, goal.figure)),
         ]
         for goal in GOALS
     ]
-    head = "goal|at most|compiled|reached?|pure, at most|pure|reached?|RabbitMQ|RabbitMQ / compiled"
-    return table(head, "l r r l r r l r r", rows)
+    head = "goal|at most|compiled|reached?|pure, at most|pure|reached?|RabbitMQ|RabbitMQ / compiled|LavinMQ, elsewhere"
+    return table(head, "l r r l r r l r r r", rows)
 
 
 def _judged(results: Results, goal: Goal, peer: str, limit: float | None) -> list[str]:
@@ -94,7 +192,8 @@ def _value(results: Results, goal: Goal, peer: str) -> float | None:
 
 def _goal_ratio(results: Results, goal: Goal) -> float | None:
     if goal.scenario:
-        return results.cpu_ratio(RABBITMQ, COMPILED, goal.scenario, goal.figure)
+        ratio = results.ratio(RABBITMQ, COMPILED, goal.scenario, goal.figure)
+        return ratio.median if ratio else None
     theirs, ours = _value(results, goal, RABBITMQ), _value(results, goal, COMPILED)
     return theirs / ours if theirs and ours else None
 
@@ -102,8 +201,8 @@ def _goal_ratio(results: Results, goal: Goal) -> float | None:
 def _scenarios(results: Results) -> str:
     def cells(peer: str, name: str, summary: Summary) -> list[str]:
         cpu = number(summary.median(CPU))
-        if (into := summary.median("publish_cpu_us")) is not None:
-            cpu += f" (in {number(into)}, out {number(summary.median('consume_cpu_us'))})"
+        if (into := summary.median(FILL_CPU)) is not None:
+            cpu += f" (in {number(into)}, out {number(summary.median(DRAIN_CPU))})"
         return [
             cpu,
             _ratio(results, peer, name, CPU),
@@ -181,7 +280,7 @@ def _failures(results: Results, names: list[str]) -> str:
 
 def _rate(summary: Summary) -> str:
     consumed = number(summary.median("consume_rate"))
-    if summary.median("publish_cpu_us") is not None:
+    if summary.median(FILL_CPU) is not None:
         return f"in {number(summary.median('publish_rate'))}, out {consumed}"
     return consumed if summary.median("consume_rate") else number(summary.median("publish_rate"))
 
@@ -192,7 +291,8 @@ def _milliseconds(summary: Summary, histogram: str) -> str:
 
 
 def _ratio(results: Results, peer: str, scenario: str, figure: str) -> str:
-    return "" if peer == RABBITMQ else _times(results.cpu_ratio(RABBITMQ, peer, scenario, figure))
+    ratio = None if peer == RABBITMQ else results.ratio(RABBITMQ, peer, scenario, figure)
+    return _times(ratio.median if ratio else None)
 
 
 def _times(ratio: float | None) -> str:
@@ -224,9 +324,22 @@ def _life_cycle(results: Results) -> str:
 def _disk(results: Results) -> str:
     rows = []
     for what in dict.fromkeys(sync.what for sync in results.syncs):
-        p50, p99 = zip(*((sync.p50_us, sync.p99_us) for sync in results.syncs if sync.what == what), strict=True)
-        rows.append([what, *(f"{number(median([*us]))} ({number(min(us))} to {number(max(us))})" for us in (p50, p99))])
+        of_it = [sync for sync in results.syncs if sync.what == what]
+        rows.append(
+            [what, *(_range([*us]) for us in zip(*((sync.p50_us, sync.p99_us) for sync in of_it), strict=True))]
+        )
+    for name in _measured(results):
+        beside = [run for run in results.runs if run.scenario == name and run.get(f"{DISK_COMMIT}.p50") is not None]
+        if beside:
+            percentiles = (f"{DISK_COMMIT}.p50", f"{DISK_COMMIT}.p99")
+            cells = (_range([run.get(figure) for run in beside]) for figure in percentiles)
+            rows.append([f"the same commit 2,000 times a second, right before and after {name}", *cells])
     return table("sync|p50, us (range over the probes)|p99, us", "l r r", rows) if rows else ""
+
+
+def _range(values: list[float | None]) -> str:
+    spread = Spread.of(values)
+    return f"{number(spread.median)} ({number(spread.least)} to {number(spread.most)})" if spread else ""
 
 
 def _machine(results: Results) -> str:

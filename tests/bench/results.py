@@ -9,6 +9,11 @@ from tests.bench.loadgen import Figures
 
 QUIET_BELOW_CPUS: Final = 0.25  # a run in which others used more of the machine counts only where there is no other
 CPU: Final = "broker_cpu_us_per_msg"
+FILL_CPU: Final = "publish_cpu_us"  # where a queue is filled first, then drained
+DRAIN_CPU: Final = "consume_cpu_us"
+CONNECTION_CPU: Final = "broker_cpu_us_per_connection"
+DISK_COMMIT: Final = "disk_commit_us"  # what the disk takes for one, right before and after the run
+CONFIRM_BEYOND_DISK: Final = "confirm_beyond_disk_us"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,23 @@ class Summary:
     def median(self, name: str) -> float | None:
         return median([run.get(name) for run in self.counted])
 
+    def spread(self, name: str) -> "Spread | None":
+        return Spread.of([run.get(name) for run in self.counted])
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A median, and what it lies between."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: list[float | None]) -> "Spread | None":
+        known = [value for value in values if value is not None]
+        return cls(statistics.median(known), min(known), max(known)) if known else None
+
 
 @dataclass(slots=True)
 class Results:
@@ -72,16 +94,20 @@ class Results:
         failures = list(dict.fromkeys(run.message for run in runs if run.message))
         return Summary(quiet or good, failures, len(runs), noisy=bool(good) and not quiet)
 
-    def cpu_ratio(self, of: str, to: str, scenario: str, name: str = CPU) -> float | None:
-        """How many times the CPU ``of`` takes that ``to`` takes, each time within one run of the benchmark."""
+    def ratio(self, of: str, to: str, scenario: str, name: str = CPU) -> Spread | None:
+        """How many times of a figure ``of`` has that ``to`` has, each time within one run of the benchmark."""
         good = {
             (run.peer, run.number): run.get(name) for run in self.runs if run.scenario == scenario and not run.message
         }
-        return median(
+        return Spread.of(
             [
                 value / good_to
                 for (peer, number), value in good.items()
-                if peer == of and value is not None and (good_to := good.get((to, number)))
+                if peer == of
+                and value is not None
+                and value > 0
+                and (good_to := good.get((to, number)))
+                and good_to > 0
             ]
         )
 

@@ -1,11 +1,15 @@
 """The benchmark's own arithmetic and layout, on recorded lines of amqpload. Nothing here is timed."""
 
 import json
+from pathlib import Path
+from typing import Any
 
-from tests.bench import loadgen, report
+import pytest
+
+from tests.bench import elsewhere, history, loadgen, programs, report, scenario_plot
 from tests.bench.disk import Sync
 from tests.bench.loadgen import Outcome
-from tests.bench.results import CPU, LifeCycle, Results, Run
+from tests.bench.results import CPU, LifeCycle, Results, Run, Spread
 from tests.bench.scenarios import SCENARIOS
 
 SAMPLE_A = (
@@ -31,7 +35,7 @@ SAMPLE_L = (
 )
 
 
-def run(peer: str, sample: str, number: int = 1, message: str = "", **changed: float | str) -> Run:
+def run(peer: str, sample: str, number: int = 1, message: str = "", **changed: Any) -> Run:
     figures = loadgen.parse(0, sample, "").figures | changed
     return Run(peer, figures["scenario"], number, message, figures)
 
@@ -72,7 +76,7 @@ def test_ratio_is_taken_within_each_run() -> None:
         run("rabbitmq", SAMPLE_A, 2, broker_cpu_us_per_msg=40.0),
         run("rabbitmq", SAMPLE_A, 3, broker_cpu_us_per_msg=99.0),
     )
-    assert paired.cpu_ratio("rabbitmq", "amqpd", "A") == 15.0
+    assert paired.ratio("rabbitmq", "amqpd", "A") == Spread(15.0, 10.0, 20.0)
 
 
 def test_scenario_row_has_every_figure() -> None:
@@ -98,25 +102,26 @@ def test_failure_is_shown_with_its_message() -> None:
     text = report.render(results(failed))
     assert f"| **D** {SCENARIOS['D'].what} | amqpd | failed |" in text
     assert "* **D**, amqpd: 3 published messages were not confirmed" in text
-    assert "| D: broker CPU per message, fsync included | 7 us |  | **not reached**: failed |" in text
+    assert "| D: broker CPU per message, fsync included | 4 us |  | **not reached**: failed |" in text
 
 
 def test_goals_are_judged() -> None:
     measured = results(
-        run("amqpd", SAMPLE_A, broker_cpu_us_per_msg=2.5),
+        run("amqpd", SAMPLE_A, broker_cpu_us_per_msg=1.5),
         run("amqpd-pure", SAMPLE_A, broker_cpu_us_per_msg=9.5),
         run("rabbitmq", SAMPLE_A),
     )
     measured.life_cycles = [
-        LifeCycle("amqpd", "", ready_ms=ms, stop_s=0.1, stop_status=0) for ms in (90.0, 120.0, 400.0)
+        LifeCycle("amqpd", "", ready_ms=ms, stop_s=0.1, stop_status=0) for ms in (80.0, 90.0, 400.0)
     ]
     text = report.render(measured)
     assert (
-        "| A: broker CPU per message | 3 us | 2.50 | reached | 9 us | 9.50 | **not reached** | 10.6 | 4.25 x |" in text
+        "| A: broker CPU per message | 1.8 us | 1.50 | reached | 5.4 us | 9.50 | **not reached** "
+        "| 10.6 | 7.08 x | 1.87 |" in text
     )
-    assert "| start to first handshake, empty directory | 150 ms | 120 | reached |" in text
-    assert "| H: broker CPU per message | 6 us |  | not measured |" in text
-    assert "| amqpd | 120 (90.0 to 400) | 0.10 |" in text
+    assert "| start to first handshake, empty directory | 100 ms | 90.0 | reached |" in text
+    assert "| H: broker CPU per message | 3 us |  | not measured |" in text
+    assert "| amqpd | 90.0 (80.0 to 400) | 0.10 |" in text
 
 
 def test_goal_may_be_a_share_of_another_scenario() -> None:
@@ -165,3 +170,88 @@ def test_sections_of_one_page_leave_each_other_alone() -> None:
 def test_page_without_marks_gets_them() -> None:
     assert report.replace_between_marks("", "new") == "<!-- bench -->\nnew\n<!-- /bench -->\n"
     assert report.replace_between_marks("# Title\n", "new") == "# Title\n\n<!-- bench -->\nnew\n<!-- /bench -->\n"
+
+
+def test_costs_stand_beside_each_other_with_their_spread() -> None:
+    text = report.render(
+        results(
+            run("amqpd", SAMPLE_A, 1, broker_cpu_us_per_msg=1.0),
+            run("amqpd", SAMPLE_A, 2, broker_cpu_us_per_msg=2.0),
+            run("rabbitmq", SAMPLE_A, 1, broker_cpu_us_per_msg=10.0),
+            run("rabbitmq", SAMPLE_A, 2, broker_cpu_us_per_msg=10.0),
+            run("rabbitmq", SAMPLE_N, 1),
+        )
+    )
+    assert (
+        "| **A** transient, no-ack | 1.50 (1.00 to 2.00) |  | 10.0 | 7.50 x (5.00 to 10.0) |  | 1.87 | 13.5 x |" in text
+    )
+    assert f"| **N** {SCENARIOS['N'].what}: the get |  |  | 26.5 |  |  | 17.7 | 2.99 x |" in text
+
+
+def test_another_commit_is_told_apart_where_all_runs_agree() -> None:
+    def beside(*pairs: tuple[float, float]) -> str:
+        runs = [
+            run(peer, SAMPLE_A, number, broker_cpu_us_per_msg=value)
+            for number, pair in enumerate(pairs)
+            for peer, value in zip(("amqpd", "amqpd@HEAD~1"), pair, strict=True)
+        ]
+        return report.render(results(*runs))
+
+    assert (
+        "| amqpd@HEAD~1 | 1.00 | 1.50 (1.20 to 1.80) | 1.50 x (1.20 to 1.80) | less |"  # this takes less
+        in beside((1.0, 1.2), (1.0, 1.8))
+    )
+    assert "| 0.75 x (0.60 to 0.90) | more |" in beside((1.0, 0.6), (1.0, 0.9))
+    assert "| 1.00 x (0.90 to 1.10) | the same, within the spread |" in beside((1.0, 0.9), (1.0, 1.1))
+    assert "## Against" not in report.render(results(run("amqpd", SAMPLE_A)))
+
+
+def test_confirms_are_judged_by_what_the_disk_takes() -> None:
+    confirmed: dict[str, Any] = {"confirm_beyond_disk_us": 140.0, "disk_commit_us": {"p50": 260.0, "p99": 900.0}}
+    text = report.render(results(run("amqpd", SAMPLE_A, scenario="J-D", **confirmed)))
+    assert "| J-D: confirm p50, beyond the disk's own commit | 150 us | 140 | reached |" in text
+    assert "right before and after J-D | 260 (260 to 260) | 900 (900 to 900) |" in text
+
+
+def test_figures_from_elsewhere_say_what_they_are_of() -> None:
+    there = elsewhere.load()
+    assert set(there.peers["LavinMQ"]["scenarios"]) <= set(SCENARIOS)
+    assert there.value("LavinMQ", "J-B", "latency_us.p50") == 50.0
+    assert there.value("LavinMQ", "", "idle_rss_mb") == 11.0
+    assert there.value("LavinMQ", "H-100K", CPU) is None
+    assert all(word in there.describe() for word in ("2026-11-20", "another machine", "Xeon", "LavinMQ 1.0.1"))
+
+
+def test_history_is_what_was_measured_in_short(tmp_path: Path) -> None:
+    measured = results(
+        run("amqpd", SAMPLE_A, 1, broker_cpu_us_per_msg=1.23456),
+        run("amqpd", SAMPLE_A, 2, broker_cpu_us_per_msg=2.0),
+        Run("amqpd", "D", 1, "no confirm", {}),
+    )
+    measured.machine["commit"] = "abc1234 with uncommitted changes"
+    measured.life_cycles = [LifeCycle("amqpd", "", ready_ms=99.999)]
+    path = history.add(measured, tmp_path / "history")
+    assert path
+    assert path.name.endswith("-abc1234+.json")
+    (entry,) = history.load(tmp_path / "history")
+    assert entry == history.of(measured, entry.at)
+    assert entry.scenarios["A"]["amqpd"][CPU] == [1.617, 1.235, 2.0]
+    assert (entry.median("A", "amqpd", "latency_us.p50"), entry.median("D", "amqpd", CPU)) == (116400.0, None)
+    assert entry.life == {"amqpd": {"ready_ms": 100.0}}
+    assert history.add(results(), tmp_path / "history") is None
+
+
+def test_the_history_in_the_repository_can_be_read() -> None:
+    assert all(entry.scenarios and entry.machine["commit"] for entry in history.load(history.DIRECTORY))
+
+
+def test_picture_has_a_panel_a_scenario(tmp_path: Path) -> None:
+    measured = results(run("amqpd", SAMPLE_A, broker_cpu_us_per_msg=1.0), run("rabbitmq", SAMPLE_A))
+    scenario_plot.draw(measured, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert "![Broker CPU of each scenario](plot.png)" in report.render(measured, "plot.png")
+
+
+def test_where_amqpd_was_built_is_no_part_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", "--amqpd", "/tmp/built", "--runs", "2"])
+    assert programs.command("tests.bench") == "python -m tests.bench --runs 2"
