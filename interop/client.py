@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -38,16 +39,16 @@ class Client:
     cache: Path = Path()
 
     def set_up(self, cache: Path) -> None:
-        """Once for each text of client.toml, below ``cache``. Raises NotSetUp."""
+        """Once for what is to be done and with which files and Python, below ``cache``. Raises NotSetUp."""
         missing = [program for program in self.needs if not shutil.which(program)]
         if missing:
             raise NotSetUp(f"needs {', '.join(missing)} (Debian: {', '.join(self.debian)})")
-        digest = hashlib.sha256((self.here / "client.toml").read_bytes()).hexdigest()[:12]
-        self.cache = cache / f"{self.name}-{digest}"
+        self.cache = cache / f"{self.name}-{self._digest()}"
         done = self.cache / ".done"
         if done.exists():
             return
-        self.cache.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.cache, ignore_errors=True)  # what somebody was interrupted at
+        self.cache.mkdir(parents=True)
         for command in self.setup:
             self._do(command)
         done.touch()
@@ -59,6 +60,15 @@ class Client:
     def surroundings(self) -> dict[str, str]:
         """The environment of its processes."""
         return os.environ | {name: self._filled(value) for name, value in self.environment.items()}
+
+    def _digest(self) -> str:
+        """Another one where setting up would do something else."""
+        digest = hashlib.sha256(repr((sys.implementation.cache_tag, self.setup)).encode())
+        for word in itertools.chain.from_iterable(self.setup):
+            path = Path(self._filled(word))
+            if word.startswith("{here}/") and path.is_file():
+                digest.update(path.read_bytes())
+        return digest.hexdigest()[:12]
 
     def _do(self, command: list[str]) -> None:
         words = list(map(self._filled, command))

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ LACKED: Final = "lacked"
 
 LACKS: Final = 77  # the exit code of a driver whose client cannot do it
 TIMEOUT_S: Final = 60.0
+POLL_S: Final = 0.5  # for the wish to stop
 LINES_MAX: Final = 20
 ALL_MEMORY, NO_MEMORY = "0.9", "0.0000001"
 
@@ -46,13 +48,25 @@ class Cell:
 
 
 class Stage:
-    """Virtual hosts for all scenarios of a client, there for the length of a ``with`` block."""
+    """Virtual hosts for all scenarios of a client, there for the length of a ``with`` block.
 
-    def __init__(self, client: Client, variant: str, broker: Broker, scenarios: list[str]) -> None:
+    Once ``stopping`` is set, the driver that runs is killed.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        variant: str,
+        broker: Broker,
+        scenarios: Sequence[str],
+        *,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self.client = client
         self.variant = variant
         self.broker = broker
         prefix = "-".join(filter(None, (client.name, variant.replace("/", "-"))))
+        self._stopping = stopping or threading.Event()
         self._is_blocked = False
         self.vhosts = {scenario: f"{prefix}-{scenario}" for scenario in scenarios}
 
@@ -119,8 +133,10 @@ class Stage:
         ends_at = time.monotonic() + TIMEOUT_S
         while True:
             try:
-                line = said.get(timeout=max(ends_at - time.monotonic(), 0.01))
+                line = said.get(timeout=min(POLL_S, max(ends_at - time.monotonic(), 0.01)))
             except queue.Empty:
+                if time.monotonic() < ends_at and not self._stopping.is_set():
+                    continue
                 _kill(driver)
                 return lines, True
             if line is None:

@@ -6,20 +6,23 @@ The JSON is what is kept: a run of some clients replaces their rows, and the pag
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from interop.brokers import ROOT
+from interop.brokers import ROOT, Amqpd, RabbitMQ
 from interop.client import Client
 from interop.drive import FAILED, LACKED, PASSED, Cell
 
 Kept: TypeAlias = dict[str, Any]  # a row as the JSON has it
 
+ROWS, CAMPAIGNS = "interop.json", "interop-campaigns.json"
+COLUMNS_MAX: Final = 6
 SIGNS: Final = {PASSED: "yes", FAILED: "**no**", LACKED: "-"}
 HEAD: Final = """# Interop
 
@@ -30,9 +33,17 @@ written by the command; nobody edits it.
 python -m interop.run
 ```
 
-`yes`: every assertion of the scenario held. `-`: the client cannot do that; below the tables is why. `**no**`: it
-failed. Where amqpd and RabbitMQ differ, a cell says both: amqpd / RabbitMQ. What a driver does for a scenario is in
-`interop/clients/`, a folder a client; how to add one is in `interop/README.md`.
+The tables below say what became of each scenario. `yes`: every assertion held. `-`: the client cannot do that, and
+below the table is why. `**no**`: it failed. Where amqpd and RabbitMQ differ, a cell says both: amqpd / RabbitMQ. What a
+driver does for a scenario is in `interop/clients/`, a folder a client; how to add one is in `interop/README.md`.
+"""
+NO_TLS: Final = "TLS is not among them: amqpd has no listener for it yet, so no client is asked to."
+CAMPAIGN_HEAD: Final = """
+## Celery's worker, killed again and again
+
+Tasks are sent with publisher confirms and done by a prefork worker that acks late, queues on disk. On the way the
+worker and its pool are killed with SIGKILL, and started again. Every task has to be done at least once.
+
 """
 
 
@@ -66,6 +77,18 @@ class Row:
         }
 
 
+def count(cells: Iterable[Cell]) -> str:
+    """How many passed, what their client lacks, how many failed."""
+    outcomes = [cell.outcome for cell in cells]
+    return f"{outcomes.count(PASSED)} passed, {outcomes.count(LACKED)} lacked, {outcomes.count(FAILED)} failed"
+
+
+def is_good(rows: Sequence[Row]) -> bool:
+    """Whether anything was run at all, and nothing failed but on RabbitMQ."""
+    cells = [cell for row in rows for by_scenario in row.cells.values() for cell in by_scenario.values()]
+    return bool(cells) and all(cell.outcome != FAILED or cell.broker == RabbitMQ.name for cell in cells)
+
+
 def as_text(rows: Sequence[Row], scenarios: Sequence[str]) -> str:
     """A line a client and broker: how many passed, and what did not."""
     lines = []
@@ -73,41 +96,62 @@ def as_text(rows: Sequence[Row], scenarios: Sequence[str]) -> str:
         if row.not_run:
             lines.append(f"{row.name:26} not run: {row.not_run}")
         for broker, cells in row.cells.items():
-            outcomes = [cells[scenario].outcome for scenario in scenarios if scenario in cells]
             failed = [scenario for scenario in scenarios if scenario in cells and cells[scenario].outcome == FAILED]
-            count = f"{outcomes.count(PASSED)} passed, {outcomes.count(LACKED)} lacked, {len(failed)} failed"
-            lines.append(f"{row.name:26} {row.version:12} {broker:9} {count} {' '.join(failed)}".rstrip())
+            if cells:
+                counts = count(cells.values())
+                lines.append(f"{row.name:26} {row.version:12} {broker:9} {counts} {' '.join(failed)}".rstrip())
     return "\n".join(lines)
 
 
 def write(rows: Sequence[Row], scenarios: Mapping[str, str], directory: Path) -> None:
-    """The page and the JSON; rows of clients that were not asked for are kept as they were."""
-    path = directory / "interop.json"
+    """The JSON and the page; rows of clients that were not asked for are kept as they were."""
     run_on = describe_run()
     new = [row.kept(run_on) for row in rows]
     asked_for = {row["client"] for row in new}
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    merged = [*new, *(row for row in old if row["client"] not in asked_for)]
-    merged.sort(key=lambda row: (row["language"] != "Python", row["language"], row["client"]))
-    path.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
-    (directory / "interop.md").write_text(page(merged, scenarios), encoding="utf-8")
+    merged = [*new, *(row for row in _read(directory / ROWS) if row["client"] not in asked_for)]
+    merged.sort(key=lambda row: (row["language"] != "Python", row["language"], row["client"].lower()))
+    _write(merged, directory / ROWS)
+    write_page(scenarios, directory)
 
 
-def page(rows: Sequence[Kept], scenarios: Mapping[str, str]) -> str:
+def write_campaign(command: str, outcome: str, scenarios: Mapping[str, str], directory: Path) -> None:
+    """The same for a campaign: what the command came to, now."""
+    campaigns = [each for each in _read(directory / CAMPAIGNS) if each["command"] != command]
+    _write([*campaigns, {"command": command, "outcome": outcome, "run_on": describe_run()}], directory / CAMPAIGNS)
+    write_page(scenarios, directory)
+
+
+def write_page(scenarios: Mapping[str, str], directory: Path) -> None:
+    """docs/interop.md, from what is kept."""
+    text = page(_read(directory / ROWS), scenarios, _read(directory / CAMPAIGNS))
+    (directory / "interop.md").write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> list[Kept]:
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
+
+
+def _write(kept: list[Kept], path: Path) -> None:
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def page(rows: Sequence[Kept], scenarios: Mapping[str, str], campaigns: Sequence[Kept] = ()) -> str:
     """docs/interop.md."""
     run = [row for row in rows if not row["not_run"]]
-    notes: list[str] = []
-    parts = [HEAD]
+    parts = [HEAD, f"\n## All clients\n\n{_overview(rows)}\n"]
     for language in dict.fromkeys(row["language"] for row in run):
-        of_it = [row for row in run if row["language"] == language]
-        parts.append(f"\n## {language}\n\n{_table(of_it, scenarios, notes)}\n")
-    parts.append("\n## The scenarios\n\n" + "\n".join(f"* `{name}`: {what}" for name, what in scenarios.items()) + "\n")
-    if notes:
-        lines = (f"{number}. {note}" for number, note in enumerate(notes, 1))
-        parts.append("\n## What clients cannot do, and what failed\n\n" + "\n".join(lines) + "\n")
-    not_run = [f"* {row['name']}: {row['not_run']}" for row in rows if row["not_run"]]
-    if not_run:
-        parts.append("\n## Not run\n\n" + "\n".join(not_run) + "\n")
+        parts.append(f"\n## {language}\n")
+        for some in _side_by_side([row for row in run if row["language"] == language]):
+            notes: list[str] = []
+            parts.append(f"\n{_table(some, scenarios, notes)}\n")
+            parts += [f"\n{number}. {note}" for number, note in enumerate(notes, 1)] + ["\n"] * bool(notes)
+    lines = "\n".join(f"* `{name}`: {what}" for name, what in scenarios.items())
+    parts.append(f"\n## The scenarios\n\n{lines}\n\n{NO_TLS}\n")
+    if campaigns:
+        parts += [
+            CAMPAIGN_HEAD,
+            *(f"* `{each['command']}`: {each['outcome']} ({each['run_on']})\n" for each in campaigns),
+        ]
     parts.append("\n## Run on\n\n")
     for when in dict.fromkeys(row["run_on"] for row in run):
         names = ", ".join(row["name"] for row in run if row["run_on"] == when)
@@ -125,6 +169,35 @@ def describe_run() -> str:
     return f"{today}, commit {commit}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
 
 
+def _overview(rows: Sequence[Kept]) -> str:
+    """A line a client: how much of what it can do it could do."""
+    lines = ["| | | | amqpd | RabbitMQ | cannot |", "|-|-|-|-|-|-|"]
+    for row in rows:
+        lacked = {name for cells in row["cells"].values() for name, cell in cells.items() if cell["outcome"] == LACKED}
+        what = [_share(row, broker) for broker in (Amqpd.name, RabbitMQ.name)] + [str(len(lacked) or "")]
+        if row["not_run"]:
+            what = [f"not run: {row['not_run']}", "not run", ""]
+        lines.append("| " + " | ".join([row["language"], row["name"], row["version"], *what]) + " |")
+    return "\n".join(lines)
+
+
+def _share(row: Kept, broker: str) -> str:
+    outcomes = [cell["outcome"] for cell in row["cells"].get(broker, {}).values()]
+    return f"{outcomes.count(PASSED)} of {len(outcomes) - outcomes.count(LACKED)}" if outcomes else "not run"
+
+
+def _side_by_side(rows: Sequence[Kept]) -> Iterator[list[Kept]]:
+    """As many as fit on a page; a client's variants stay together."""
+    some: list[Kept] = []
+    for _, group in itertools.groupby(rows, key=lambda row: row["client"]):
+        variants = list(group)
+        if some and len(some) + len(variants) > COLUMNS_MAX:
+            yield some
+            some = []
+        some += variants
+    yield some
+
+
 def _table(rows: Sequence[Kept], scenarios: Mapping[str, str], notes: list[str]) -> str:
     """Scenarios down, clients across: there are more of the former."""
     heads = [f"{row['name']} {row['version']}".strip() for row in rows]
@@ -135,13 +208,18 @@ def _table(rows: Sequence[Kept], scenarios: Mapping[str, str], notes: list[str])
 
 
 def _cell(row: Kept, scenario: str, notes: list[str]) -> str:
-    cells = [by_name[scenario] for by_name in row["cells"].values() if scenario in by_name]
+    """The sign, or both brokers' where they differ, and the numbers of the notes that say why."""
+    cells = [by_scenario[scenario] for by_scenario in row["cells"].values() if scenario in by_scenario]
     signs = [SIGNS[cell["outcome"]] for cell in cells]
     shown = signs[0] if len(set(signs)) == 1 else " / ".join(signs)
-    for cell in cells:
-        if cell["outcome"] != PASSED:
-            note = f"{row['client']}, {scenario}: {cell['lines'][-1] if cell['lines'] else 'it said nothing'}"
-            if note not in notes:
-                notes.append(note)
-            return f"{shown} ({notes.index(note) + 1})"
-    return shown or "not run"
+    whys = dict.fromkeys(_why(row, scenario, cell) for cell in cells if cell["outcome"] != PASSED)
+    notes += [why for why in whys if why not in notes]
+    numbers = ", ".join(str(notes.index(why) + 1) for why in whys)
+    return f"{shown} ({numbers})" if numbers else shown or "not run"
+
+
+def _why(row: Kept, scenario: str, cell: Kept) -> str:
+    reason = cell["lines"][-1] if cell["lines"] else "it said nothing"
+    if cell["outcome"] == LACKED:
+        return f"{row['client']}: {reason}"
+    return f"{row['name']}, `{scenario}` on {cell['broker']}: {reason}"

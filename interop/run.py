@@ -6,16 +6,18 @@
     python -m interop.run --broker amqp://guest:guest@127.0.0.1:5672/%2F --scenario rpc --scenario tx
     python -m interop.run --ci                              # the Python clients against amqpd, nothing written
 
-Sets up what a client needs from PyPI, npm or Debian in a directory that is kept for the next run, starts brokers of its
-own on free ports, and prints a table as it goes. Where all scenarios ran on both brokers, docs/interop.json and
-docs/interop.md have these clients anew; other clients stay there as they were. A client whose tools are missing, or
-that cannot be set up, is reported as not run, never as passed. Exit code 1 if anything failed on amqpd, or nothing
-could be run.
+Sets up what a client needs from PyPI, npm or Debian in a directory that is kept for the next run, and starts brokers of
+its own on free ports: an amqpd for each row, one RabbitMQ for all of them, so many at once as there are jobs. Says how
+it goes on, and ends with a table. Where all scenarios ran on both brokers, docs/interop.json and docs/interop.md have
+these clients anew; other clients stay there as they were. A client whose tools are missing, or that cannot be set up,
+is reported as not run, never as passed. Exit code 1 if anything failed on amqpd, or nothing could be run, or a broker
+that was asked for; with --ci, if a client could not.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import signal
 import sys
 import tomllib
@@ -23,37 +25,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from interop import matrix
-from interop.brokers import BROKERS, ROOT, Amqpd, Broker, BrokerFailed, find_broker
-from interop.client import Client, NotSetUp, find_clients
-from interop.drive import FAILED, Cell, Stage
+from interop.brokers import BROKERS, ROOT, Amqpd
+from interop.client import Client, find_clients
+from interop.drive import FAILED, Cell
+from interop.lanes import Race, split_into_lanes
 from interop.matrix import Row
 
 SCENARIOS: dict[str, str] = tomllib.loads((Path(__file__).parent / "scenarios.toml").read_text(encoding="utf-8"))
 CACHE = Path.home() / ".cache" / "amqpd-interop"
-ON_DISK = ("--data-dir", "{directory}/data", "--control-socket", "{directory}/control.sock")
+JOBS = 4  # clients wait more than they work: twice the cores of a small machine
 
 
 def main() -> int:
     """Run what the command line asks for and report; the exit code."""
     arguments = _parse_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # leaves the `with` block: brokers end with us
-    clients = [client for client in find_clients() if _is_wanted(client, arguments)]
-    rows = {(client.name, variant): Row(client, variant) for client in clients for variant in client.variants}
-    for client in clients:
-        _set_up(client, arguments.cache, rows)
-    for name in arguments.broker:
-        try:
-            with _broker(name) as broker:
-                for row in rows.values():
-                    _run_row(row, broker, arguments.scenario)
-        except BrokerFailed as error:
-            print(f"{name}: not run: {error}", file=sys.stderr)
-    print(matrix.as_text(list(rows.values()), arguments.scenario))
-    if arguments.is_whole:
-        matrix.write(list(rows.values()), SCENARIOS, ROOT / "docs")
-    cells = [cell for row in rows.values() for by_name in row.cells.values() for cell in by_name.values()]
-    is_bad = any(cell.outcome == FAILED and cell.broker != "rabbitmq" for cell in cells)
-    return 1 if is_bad or not cells or (arguments.ci and any(row.not_run for row in rows.values())) else 0
+    if arguments.page:
+        matrix.write_page(SCENARIOS, ROOT / "docs")
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # leaves the race: drivers and brokers end with us
+    rows = [
+        Row(client, variant)
+        for client in find_clients()
+        if _is_wanted(client, arguments)
+        for variant in client.variants
+    ]
+    lanes = split_into_lanes(arguments.broker, rows)
+    board = Board(sum(len(lane.rows) for lane in lanes), is_detailed=bool(arguments.client or arguments.scenario))
+    race = Race(arguments.scenario, arguments.cache, on_cell=board.on_cell, on_row=board.on_row)
+    race.run(lanes, arguments.jobs)
+    print(matrix.as_text(rows, arguments.scenario))
+    print(*race.complaints, sep="\n")
+    if arguments.is_whole and not race.complaints:
+        matrix.write(rows, SCENARIOS, ROOT / "docs")
+    is_whole = not race.complaints and not (arguments.ci and any(row.not_run for row in rows))
+    return 0 if is_whole and matrix.is_good(rows) else 1
 
 
 def _is_wanted(client: Client, arguments: argparse.Namespace) -> bool:
@@ -62,35 +67,30 @@ def _is_wanted(client: Client, arguments: argparse.Namespace) -> bool:
     return not arguments.client or client.name in arguments.client
 
 
-def _set_up(client: Client, cache: Path, rows: dict[tuple[str, str], Row]) -> None:
-    print(f"{client.name}: setting up", file=sys.stderr, flush=True)
-    try:
-        client.set_up(cache)
-    except NotSetUp as error:
-        print(f"{client.name}: not run: {error}", file=sys.stderr)
-        for variant in client.variants:
-            rows[client.name, variant].not_run = str(error)
+class Board:
+    """What is seen while it goes on: a line a row, or a line a scenario, and every failure in full."""
+
+    def __init__(self, row_count: int, *, is_detailed: bool) -> None:
+        self._row_count = row_count
+        self._is_detailed = is_detailed
+        self._done = itertools.count(1)
+
+    def on_cell(self, row: Row, scenario: str, cell: Cell) -> None:
+        """A scenario has ended."""
+        if self._is_detailed or cell.outcome == FAILED:
+            head = f"{cell.broker:9} {row.name:24} {scenario:20} {cell.outcome} {cell.seconds:5.1f} s"
+            why = cell.lines if cell.outcome == FAILED else ()
+            _say(head, *(f"    {line}" for line in why))
+
+    def on_row(self, row: Row, broker: str, seconds: float) -> None:
+        """All of a row's scenarios have ended."""
+        count = matrix.count(row.cells[broker].values())
+        _say(f"[{next(self._done)}/{self._row_count}] {broker:9} {row.name:24} {count}, {seconds:.0f} s")
 
 
-def _broker(name: str) -> Broker:
-    return Amqpd(*ON_DISK) if name == Amqpd.name else find_broker(name)
-
-
-def _run_row(row: Row, broker: Broker, scenarios: list[str]) -> None:
-    if row.not_run:
-        return
-    cells = row.cells.setdefault(broker.name, {})
-    with Stage(row.client, row.variant, broker, scenarios) as stage:
-        row.version = row.version or stage.version()
-        for scenario in scenarios:
-            cells[scenario] = cell = stage.play(scenario)
-            _say(row, broker, scenario, cell)
-
-
-def _say(row: Row, broker: Broker, scenario: str, cell: Cell) -> None:
-    print(f"{broker.name:9} {row.name:24} {scenario:20} {cell.outcome} {cell.seconds:5.1f} s", flush=True)
-    if cell.outcome == FAILED:
-        print(*(f"    {line}" for line in cell.lines), sep="\n", flush=True)
+def _say(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))  # in one go: other threads have their say as well
+    sys.stdout.flush()
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -105,6 +105,8 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--client", action="append", help="all by default")
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), metavar="NAME", help="all by default")
     parser.add_argument("--ci", action="store_true", help="the clients that CI runs, against amqpd")
+    parser.add_argument("--page", action="store_true", help="only write docs/interop.md anew, from what is kept")
+    parser.add_argument("--jobs", type=int, default=JOBS, help=f"brokers at once ({JOBS})")
     parser.add_argument("--cache", type=Path, default=CACHE, help=f"where clients are set up ({CACHE})")
     arguments = parser.parse_args()
     arguments.is_whole = not (arguments.broker or arguments.scenario or arguments.ci)

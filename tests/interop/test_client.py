@@ -11,7 +11,6 @@ from interop.client import Client, NotSetUp, find_clients
 
 
 def make(here: Path, **facts: object) -> Client:
-    (here / "client.toml").write_text(f"# {sorted(facts)}")
     return Client(**{"name": "a", "language": "Fake", "here": here, "run": ["{python}", "{here}/d.py"]} | facts)  # type: ignore[arg-type]
 
 
@@ -46,15 +45,19 @@ def test_missing_programs_are_named(tmp_path: Path) -> None:
         one.set_up(tmp_path)
 
 
-def test_set_up_once_for_each_text(tmp_path: Path) -> None:
-    note = ["{python}", "-c", "import sys; open(sys.argv[1], 'a').write('x')", "{here}/log"]
+def test_set_up_once_for_what_is_to_be_done(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("one")
+    note = ["{python}", "-c", "import sys; open('log', 'a').write('x')", "{here}/source"]
     one = make(tmp_path, setup=[note])
-    one.set_up(tmp_path / "cache")
-    one.set_up(tmp_path / "cache")
+    for _ in range(2):
+        one.set_up(tmp_path / "cache")
     assert (tmp_path / "log").read_text() == "x"
-    (tmp_path / "client.toml").write_text("# another text")
+    (tmp_path / "source").write_text("other")
     one.set_up(tmp_path / "cache")
     assert (tmp_path / "log").read_text() == "xx"
+    one.setup.append(note)
+    one.set_up(tmp_path / "cache")
+    assert (tmp_path / "log").read_text() == "xxxx"
 
 
 @pytest.mark.parametrize(

@@ -1,45 +1,16 @@
 """One scenario: a driver's exit code, what it says and what it asks for, with drivers of one line and no broker."""
 
-from pathlib import Path
+import threading
 
 import pytest
 
 from interop import drive
-from interop.brokers import Broker, BrokerFailed
-from interop.client import Client
 from interop.drive import FAILED, LACKED, PASSED, Cell, Stage
-
-
-class Recorder(Broker):
-    """Writes down what it is told to do."""
-
-    name = "recorder"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.port = 5672
-        self.told: list[tuple[str, ...]] = []
-
-    def is_installed(self) -> bool:
-        return True
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def log_tail(self, line_count: int = 1) -> str:
-        return ""
-
-    def control(self, *words: str) -> str:
-        if words[0] == "refuse":
-            raise BrokerFailed("I will\nnot")
-        self.told.append(words)
-        return ""
+from tests.interop.fakes import Recorder, make_client
 
 
 def play(program: str, broker: Recorder | None = None, **facts: object) -> Cell:
-    one = Client("fake", "Python", Path.cwd(), ["{python}", "-c", f"import os, sys\n{program}"], **facts)  # type: ignore[arg-type]
-    with Stage(one, "", broker or Recorder(), ["rpc"]) as stage:
+    with Stage(make_client(program, **facts), "", broker or Recorder(), ["rpc"]) as stage:
         return stage.play("rpc")
 
 
@@ -90,7 +61,16 @@ def test_a_driver_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cell.lines[-1].startswith("killed after")
 
 
+def test_a_driver_is_killed_when_all_is_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drive, "POLL_S", 0.01)
+    stopping = threading.Event()
+    stopping.set()
+    with Stage(make_client("input()"), "", Recorder(), ["rpc"], stopping=stopping) as stage:
+        cell = stage.play("rpc")
+    assert cell.outcome == FAILED
+    assert cell.seconds < drive.TIMEOUT_S / 2
+
+
 def test_the_version_is_what_the_driver_says() -> None:
-    one = Client("fake", "Python", Path.cwd(), ["{python}", "-c", "print('noise'); print('version 1.2')"])
-    with Stage(one, "", Recorder(), []) as stage:
+    with Stage(make_client("print('noise'); print('version 1.2')"), "", Recorder(), []) as stage:
         assert stage.version() == "1.2"
