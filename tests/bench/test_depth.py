@@ -259,10 +259,9 @@ def _expecting_more(workshop: Workshop) -> tuple[Path, Path, list[Any]]:
 
 INTERRUPTED = """
 import sys
-from tests.bench import depth, machine, programs
-from tests.bench.peers import Amqpd
+from tests.bench import depth, machine, peers
 
-programs._peers = lambda arguments, directory: [Amqpd("amqpd", machine.REPOSITORY, compiled=False)]
+peers.prepare = lambda *_: [peers.Amqpd("amqpd", machine.REPOSITORY, compiled=False)]
 depth.REST_S = depth.FLOW_S = 0.1
 sys.argv = ["depth", "--messages", "50000000", "--out", sys.argv[1]]
 sys.exit(depth.main())
