@@ -81,8 +81,11 @@ class Logins:
         """
         user = self.users.find(name)
         kept = _NOBODY if user is None else user.password
+        if user is not None and self._is_right_at_once(kept, password):
+            answer(user)
+            return
         key = self._digest(name, kept, password)
-        if user is not None and (key in self._remembered or self._is_right_at_once(kept, password)):
+        if user is not None and key in self._remembered:
             answer(user)
             return
         check = self._running.get(key)

@@ -6,6 +6,7 @@ bring one of its own digests, which are fast.
 """
 
 import base64
+import functools
 import hashlib
 import hmac
 from typing import Final, NamedTuple
@@ -113,6 +114,7 @@ def _read_scrypt(text: str) -> tuple[int, int, int, bytes, bytes]:
     return found
 
 
+@functools.lru_cache(maxsize=256)
 def _read_rabbit(algorithm: str, text: str) -> tuple[bytes, bytes]:
     """Salt and digest; both empty for the user without a password. Raises InvalidHash."""
     try:

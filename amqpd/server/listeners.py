@@ -1,6 +1,7 @@
 """Listening sockets: IPv4 and IPv6, and what becomes of each connection that arrives."""
 
 import errno
+import functools
 import ipaddress
 import logging
 import socket
@@ -93,6 +94,7 @@ def _address(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@functools.lru_cache(maxsize=1024)
 def _is_loopback(host: str) -> bool:
     """Whether the peer is on this machine, an IPv4 address inside an IPv6 one included."""
     address = ipaddress.ip_address(host.split("%")[0])
