@@ -8,8 +8,9 @@ import decimal
 import inspect
 import os
 import sys
+import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
@@ -63,6 +64,19 @@ def url(user: str = "guest", password: str = "guest", vhost: str = VHOST, query:
     return f"amqp://{user}:{password}@{HOST}:{PORT}/{quote(vhost, safe='')}{query}"
 
 
+def wait_for(
+    condition: Callable[[], object], turn: Callable[[], object], idle: Callable[[], object] = lambda: None
+) -> None:
+    """Let callbacks run, a short turn at a time, until it is so; ``idle`` after a turn that timed out."""
+    gives_up_at = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < gives_up_at, "waited in vain"
+        try:
+            turn()
+        except TimeoutError:
+            idle()
+
+
 @contextmanager
 def fails(kind: type[Exception] | tuple[type[Exception], ...], *words: str) -> Iterator[None]:
     """What is done in the block raises an error of this kind, or one of them, that says these words."""
@@ -76,8 +90,8 @@ def fails(kind: type[Exception] | tuple[type[Exception], ...], *words: str) -> I
         raise AssertionError(f"it went well; wanted {kind} {words}")
 
 
-def play(scenarios: Mapping[str, Any], version: str) -> None:
-    """Run the function of the scenario that the command line names last, a coroutine or not, and exit."""
+def play(scenarios: Mapping[str, Any], version: str, run: Callable[[Any], object] = asyncio.run) -> None:
+    """Run the function of the scenario that the command line names last, and exit; ``run`` is for coroutines."""
     name = sys.argv[-1]
     if name == "version":
         print("version", version)
@@ -85,7 +99,7 @@ def play(scenarios: Mapping[str, Any], version: str) -> None:
     try:
         result = scenarios[name]()
         if inspect.iscoroutine(result):
-            asyncio.run(result)
+            run(result)
     except Lacks as error:
         print(error)
         sys.exit(LACKS)

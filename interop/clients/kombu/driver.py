@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import kombu
+from amqp.exceptions import MessageNacked  # type: ignore[import-untyped]
 from kombu import Connection, Consumer, Exchange, Producer, Queue, binding
 
-from interop.clients.stagehand import CHINESE, GERMAN, HEARTBEAT_S, RABBIT, TABLE, WAIT_S, ask, fails, play, url
+from interop.clients import stagehand
+from interop.clients.stagehand import CHINESE, GERMAN, HEARTBEAT_S, RABBIT, TABLE, ask, fails, play, url
 
 Errors = Connection("amqp://").channel_errors + Connection("amqp://").connection_errors
 REASON = "connection blocked, see broker logs"  # py-amqp drops what the broker says
@@ -42,15 +43,8 @@ def take_all(queue: Any) -> list[str]:
 
 
 def wait_for(channel: Any, condition: Callable[[], object]) -> None:
-    """Let callbacks run until it is so."""
     connection = channel.connection.client
-    gives_up_at = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < gives_up_at, "waited in vain"
-        try:
-            connection.drain_events(timeout=0.2)
-        except TimeoutError:
-            connection.heartbeat_check()
+    stagehand.wait_for(condition, lambda: connection.drain_events(timeout=0.2), connection.heartbeat_check)
 
 
 def connect() -> None:
@@ -79,7 +73,7 @@ def publish_confirm() -> None:
         assert queue.queue_declare(passive=True).message_count == 100
         declare(channel, "full", queue_arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
         publish(channel, "full", "fits")
-        with fails(Exception):
+        with fails(MessageNacked):
             publish(channel, "full", "does not")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +20,7 @@ from pika.exceptions import (
     UnroutableError,
 )
 
+from interop.clients import stagehand
 from interop.clients.stagehand import CHINESE, GERMAN, HEARTBEAT_S, RABBIT, TABLE, WAIT_S, Lacks, ask, fails, url
 
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
@@ -60,12 +60,8 @@ def take_all(channel: BlockingChannel, queue: str) -> list[str]:
         bodies.append(body.decode())
 
 
-def wait_for(connection: pika.BlockingConnection, condition: Callable[[], bool]) -> None:
-    """Let callbacks run until it is so."""
-    gives_up_at = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < gives_up_at, "waited in vain"
-        connection.process_data_events(time_limit=0.1)
+def wait_for(connection: pika.BlockingConnection, condition: Callable[[], object]) -> None:
+    stagehand.wait_for(condition, lambda: connection.process_data_events(time_limit=0.1))
 
 
 def connect() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from amqp.exceptions import (  # type: ignore[import-untyped]
     ResourceLocked,
 )
 
+from interop.clients import stagehand
 from interop.clients.stagehand import (
     CHINESE,
     GERMAN,
@@ -28,7 +28,6 @@ from interop.clients.stagehand import (
     RABBIT,
     TABLE,
     VHOST,
-    WAIT_S,
     ask,
     fails,
     play,
@@ -65,14 +64,7 @@ def take_all(channel: Any, queue: str) -> list[str]:
 
 
 def wait_for(connection: Any, condition: Callable[[], object]) -> None:
-    """Let callbacks run until it is so."""
-    gives_up_at = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < gives_up_at, "waited in vain"
-        try:
-            connection.drain_events(timeout=0.2)
-        except TimeoutError:
-            connection.heartbeat_tick()
+    stagehand.wait_for(condition, lambda: connection.drain_events(timeout=0.2), connection.heartbeat_tick)
 
 
 def connect() -> None:
