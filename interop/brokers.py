@@ -282,6 +282,11 @@ class RabbitMQ(ProcessBroker):
     def is_installed(self) -> bool:
         return self._find_script() is not None
 
+    def version(self) -> str:
+        """Of what is installed, running or not."""
+        command = [self._find_tool(), "version"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     def stop(self) -> None:
         super().stop()
         if self._epmd_port:  # the node left its port mapper behind, as a daemon outside our process group
@@ -302,8 +307,7 @@ class RabbitMQ(ProcessBroker):
         self._spawn([script], self._environment)
 
     def control(self, *words: str) -> str:
-        script = Path(self._find_script() or "").with_name("rabbitmqctl")  # beside that of the server
-        command = [str(script), "--quiet", "--node", self._environment["RABBITMQ_NODENAME"], *words]
+        command = [self._find_tool(), "--quiet", "--node", self._environment["RABBITMQ_NODENAME"], *words]
         run = subprocess.run(command, env=self._environment, cwd=ROOT, capture_output=True, text=True, check=False)
         if run.returncode:
             raise BrokerFailed(f"rabbitmqctl {' '.join(words)}: {run.stderr or run.stdout}")
@@ -331,6 +335,9 @@ class RabbitMQ(ProcessBroker):
 
     def _is_ready(self) -> bool:
         return shakes_hands(self.host, self.port)
+
+    def _find_tool(self) -> str:
+        return str(Path(self._find_script() or "").with_name("rabbitmqctl"))  # beside the script of the server
 
     @staticmethod
     def _find_script() -> str | None:

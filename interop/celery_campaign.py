@@ -1,11 +1,12 @@
 """Kills a Celery worker again and again: every task that was sent is done at least once.
 
-    python -m interop.celery_campaign --tasks 10000 --kills 5
+    python -m interop.celery_campaign --tasks 10000 --kills 5 --write
     python -m interop.celery_campaign --broker rabbitmq --tasks 1000 --kills 2
 
 Starts a broker of its own with its queues on disk, sends tasks with publisher confirms, and has a prefork worker do
 them that acks late. On the way the worker and its pool are killed with SIGKILL, and started again. Each task notes its
-number at the end of one file. Exit code 1 if a number is missing, or anything is left in the queue.
+number at the end of one file. With --write, docs/interop.md has what came of it. Exit code 1 if a number is missing,
+or anything is left in the queue.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 
 from celery import Celery, Task
 
+from interop import matrix
 from interop.brokers import BROKERS, ROOT, Amqpd, ProcessBroker
 
 QUEUE = "campaign"
@@ -134,10 +136,14 @@ def main() -> int:
         seconds = time.monotonic() - since
     missing = set(range(arguments.tasks)) - set(notes.runs)
     often = sum(runs > 1 for runs in notes.runs.values())
-    print(
+    outcome = (
         f"{broker.name}: {arguments.tasks:,} tasks, worker killed {arguments.kills} times: {len(notes.runs):,} done,"
         f" {len(missing)} missing; {notes.redelivered} redelivered, {often} done more than once, {seconds:.0f} s"
     )
+    print(outcome)
+    if arguments.write:
+        words = " ".join(word for word in sys.argv[1:] if word != "--write")
+        matrix.write_campaign(f"python -m interop.celery_campaign {words}".rstrip(), outcome, ROOT / "docs")
     return 1 if missing or why else 0
 
 
@@ -208,6 +214,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--concurrency", type=int, default=4, help="processes of the pool")
+    parser.add_argument("--write", action="store_true", help="put what came of it into docs/interop.md")
     return parser.parse_args()
 
 

@@ -6,10 +6,12 @@ The JSON is what is kept: a run of some clients replaces their rows, and the pag
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import json
 import platform
 import subprocess
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from interop.drive import FAILED, LACKED, PASSED, Cell
 
 Kept: TypeAlias = dict[str, Any]  # a row as the JSON has it
 
+SCENARIOS: dict[str, str] = tomllib.loads((Path(__file__).parent / "scenarios.toml").read_text(encoding="utf-8"))
 ROWS, CAMPAIGNS = "interop.json", "interop-campaigns.json"
 COLUMNS_MAX: Final = 6
 SIGNS: Final = {PASSED: "yes", FAILED: "**no**", LACKED: "-"}
@@ -103,7 +106,7 @@ def as_text(rows: Sequence[Row], scenarios: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: Sequence[Row], scenarios: Mapping[str, str], directory: Path) -> None:
+def write(rows: Sequence[Row], directory: Path) -> None:
     """The JSON and the page; rows of clients that were not asked for are kept as they were."""
     run_on = describe_run()
     new = [row.kept(run_on) for row in rows]
@@ -111,19 +114,19 @@ def write(rows: Sequence[Row], scenarios: Mapping[str, str], directory: Path) ->
     merged = [*new, *(row for row in _read(directory / ROWS) if row["client"] not in asked_for)]
     merged.sort(key=lambda row: (row["language"] != "Python", row["language"], row["client"].lower()))
     _write(merged, directory / ROWS)
-    write_page(scenarios, directory)
+    write_page(directory)
 
 
-def write_campaign(command: str, outcome: str, scenarios: Mapping[str, str], directory: Path) -> None:
+def write_campaign(command: str, outcome: str, directory: Path) -> None:
     """The same for a campaign: what the command came to, now."""
     campaigns = [each for each in _read(directory / CAMPAIGNS) if each["command"] != command]
     _write([*campaigns, {"command": command, "outcome": outcome, "run_on": describe_run()}], directory / CAMPAIGNS)
-    write_page(scenarios, directory)
+    write_page(directory)
 
 
-def write_page(scenarios: Mapping[str, str], directory: Path) -> None:
+def write_page(directory: Path) -> None:
     """docs/interop.md, from what is kept."""
-    text = page(_read(directory / ROWS), scenarios, _read(directory / CAMPAIGNS))
+    text = page(_read(directory / ROWS), SCENARIOS, _read(directory / CAMPAIGNS))
     (directory / "interop.md").write_text(text, encoding="utf-8")
 
 
@@ -159,14 +162,21 @@ def page(rows: Sequence[Kept], scenarios: Mapping[str, str], campaigns: Sequence
     return "".join(parts)
 
 
+@functools.cache
 def describe_run() -> str:
-    """When, which commit, on what."""
+    """When, which commit, beside which RabbitMQ, on what."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    today = datetime.datetime.now(tz=datetime.UTC).date()
-    commit = described.stdout.strip() or "unknown"
-    return f"{today}, commit {commit}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    rabbitmq = RabbitMQ()
+    facts = [
+        str(datetime.datetime.now(tz=datetime.UTC).date()),
+        f"commit {described.stdout.strip() or 'unknown'}",
+        f"RabbitMQ {rabbitmq.version() if rabbitmq.is_installed() else 'not installed'}",
+        f"{platform.system()} {platform.release()}",
+        f"Python {platform.python_version()}",
+    ]
+    return ", ".join(facts)
 
 
 def _overview(rows: Sequence[Kept]) -> str:

@@ -20,7 +20,6 @@ import argparse
 import itertools
 import signal
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +28,8 @@ from interop.brokers import BROKERS, ROOT, Amqpd
 from interop.client import Client, find_clients
 from interop.drive import FAILED, Cell
 from interop.lanes import Race, split_into_lanes
-from interop.matrix import Row
+from interop.matrix import SCENARIOS, Row
 
-SCENARIOS: dict[str, str] = tomllib.loads((Path(__file__).parent / "scenarios.toml").read_text(encoding="utf-8"))
 CACHE = Path.home() / ".cache" / "amqpd-interop"
 JOBS = 4  # clients wait more than they work: twice the cores of a small machine
 
@@ -40,7 +38,7 @@ def main() -> int:
     """Run what the command line asks for and report; the exit code."""
     arguments = _parse_arguments()
     if arguments.page:
-        matrix.write_page(SCENARIOS, ROOT / "docs")
+        matrix.write_page(ROOT / "docs")
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # leaves the race: drivers and brokers end with us
     rows = [
@@ -50,13 +48,13 @@ def main() -> int:
         for variant in client.variants
     ]
     lanes = split_into_lanes(arguments.broker, rows)
-    board = Board(sum(len(lane.rows) for lane in lanes), is_detailed=bool(arguments.client or arguments.scenario))
+    board = Board(sum(len(lane.rows) for lane in lanes), is_detailed=arguments.is_detailed)
     race = Race(arguments.scenario, arguments.cache, on_cell=board.on_cell, on_row=board.on_row)
     race.run(lanes, arguments.jobs)
     print(matrix.as_text(rows, arguments.scenario))
     print(*race.complaints, sep="\n")
     if arguments.is_whole and not race.complaints:
-        matrix.write(rows, SCENARIOS, ROOT / "docs")
+        matrix.write(rows, ROOT / "docs")
     is_whole = not race.complaints and not (arguments.ci and any(row.not_run for row in rows))
     return 0 if is_whole and matrix.is_good(rows) else 1
 
@@ -109,6 +107,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"brokers at once ({JOBS})")
     parser.add_argument("--cache", type=Path, default=CACHE, help=f"where clients are set up ({CACHE})")
     arguments = parser.parse_args()
+    arguments.is_detailed = bool(arguments.client or arguments.scenario)
     arguments.is_whole = not (arguments.broker or arguments.scenario or arguments.ci)
     arguments.broker = arguments.broker or ([Amqpd.name] if arguments.ci else list(BROKERS))
     arguments.scenario = list(_in_order(arguments.scenario))
