@@ -114,6 +114,8 @@ error_codes() {
   declare_queue durable -d
   fails_with "406, message: PRECONDITION_FAILED" amqp-declare-queue -u "$AMQP_URL" -q durable
   fails_with "403, message: ACCESS_REFUSED" amqp-declare-queue -u "$AMQP_URL" -q amq.mine
+  put durable x
+  fails_with "406, message: PRECONDITION_FAILED - queue 'durable' in vhost" amqp-delete-queue -u "$AMQP_URL" -q durable -e
 }
 
 case $1 in

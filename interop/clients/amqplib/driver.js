@@ -9,6 +9,7 @@ const { ask, elsewhere, numbers, play, sleep, until, url } = require('../stageha
 const [variant] = process.argv.slice(2);
 const amqp = require(variant);
 const { version } = require(path.join(path.dirname(require.resolve(variant)), 'package.json'));
+const defs = require(path.join(path.dirname(require.resolve(variant)), 'lib', 'defs'));
 
 async function open(to = url) {
   const connection = await amqp.connect(to);
@@ -451,12 +452,21 @@ const scenarios = {
       assert.deepEqual([error.code, error.classId, error.methodId], [code, classId, methodId]);
       assert.match(error.message, new RegExp(text));
     }
-    const told = new Promise((resolve) => connection.on('error', resolve));
-    const channel = await connection.createChannel();
-    await assert.rejects(channel.assertExchange('x', 'no-such-type'));
-    const error = await told;
-    assert.equal(error.code, 503);
-    assert.match(error.message, /COMMAND_INVALID/);
+    const tooMuch = { prefetchSize: 1, prefetchCount: 0, global: false };
+    const twice = { consumerTag: 'twice' };
+    const hard = [
+      [503, 'COMMAND_INVALID', (channel) => channel.assertExchange('x', 'no-such-type')],
+      [530, 'NOT_ALLOWED', (channel) => Promise.all([1, 2].map(() => channel.consume('durable', () => {}, twice)))],
+      [540, 'NOT_IMPLEMENTED', (channel) => channel.rpc(defs.BasicQos, tooMuch, defs.BasicQosOk)], // it knows prefetch counts
+    ];
+    for (const [code, text, provoke] of hard) {
+      const { connection, channel } = await open();
+      channel.on('error', () => {});
+      const told = new Promise((resolve) => connection.on('error', resolve));
+      const [error] = await Promise.all([told, Promise.resolve(provoke(channel)).catch(() => {})]);
+      assert.equal(error.code, code);
+      assert.match(error.message, new RegExp(text));
+    }
   },
 };
 

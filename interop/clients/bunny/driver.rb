@@ -447,9 +447,15 @@ SCENARIOS = {
     wait_until { channel.closed? }
     match(/NOT_FOUND - no exchange 'missing'/, raised(Bunny::ChannelAlreadyClosed) { channel.queue('q') }.message)
 
-    error = raised(Bunny::CommandInvalid) { connection.create_channel.exchange('x', type: 'no-such-type') && sleep }
-    same 503, error.connection_close.reply_code
-    match(/COMMAND_INVALID/, error.message)
+    [
+      [Bunny::CommandInvalid, 503, 'COMMAND_INVALID', ->(channel) { channel.exchange('x', type: 'no-such-type') }],
+      [Bunny::NotAllowedError, 530, 'NOT_ALLOWED', ->(channel) { 2.times { channel.basic_consume('durable', 'twice') } }]
+    ].each do |kind, code, text, provoke|
+      # Raised in the thread that started the connection, whatever it does by then.
+      error = raised(kind) { provoke.call(connect(recover_from_connection_close: false).create_channel) && sleep }
+      same code, error.connection_close.reply_code
+      match(/#{text}/, error.message)
+    end
   }
 }.freeze
 

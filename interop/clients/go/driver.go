@@ -495,7 +495,23 @@ func errorCodes() {
 	told(404, "NOT_FOUND", func(channel *amqp.Channel) error {
 		return channel.Publish("missing", "", false, false, amqp.Publishing{})
 	})
-	told(540, "NOT_IMPLEMENTED", func(channel *amqp.Channel) error { return channel.Qos(1, 1, false) })
+	told(405, "RESOURCE_LOCKED", func(channel *amqp.Channel) error {
+		_, other := open()
+		must(other.QueueDeclare("mine", false, false, true, false, nil))
+		_, err := channel.QueueInspect("mine")
+		return err
+	})
+	told(540, "NOT_IMPLEMENTED", func(channel *amqp.Channel) error { return channel.Qos(1, 1, false) }) // here connections end
+	connection, _ = open()
+	told(540, "NOT_IMPLEMENTED", func(channel *amqp.Channel) error {
+		return channel.Publish("", "q", false, true, amqp.Publishing{})
+	})
+	connection, _ = open()
+	told(530, "NOT_ALLOWED", func(channel *amqp.Channel) error {
+		must(channel.Consume("durable", "twice", false, false, false, false, nil))
+		_, err := channel.Consume("durable", "twice", false, false, false, false, nil)
+		return err
+	})
 	connection, _ = open()
 	told(503, "COMMAND_INVALID", func(channel *amqp.Channel) error {
 		return channel.ExchangeDeclare("x", "no-such-type", false, false, false, false, nil)

@@ -466,6 +466,11 @@ public class Driver {
         told(connection, "540 NOT_IMPLEMENTED 60 10", channel -> channel.basicQos(1, 1, false));
         told(factory().newConnection(), "540 NOT_IMPLEMENTED 60 40",
                 channel -> channel.basicPublish("", "q", false, true, null, bytes("x")));
+        told(factory().newConnection(), "530 NOT_ALLOWED 60 20", channel -> {
+            for (int i = 0; i < 2; i++) {
+                channel.basicConsume("durable", false, "twice", (tag, delivery) -> { }, tag -> { });
+            }
+        });
         told(factory().newConnection(), "503 COMMAND_INVALID 40 10", channel -> channel.exchangeDeclare("x", "no-such-type"));
     }
 

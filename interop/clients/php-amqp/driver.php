@@ -435,6 +435,12 @@ $scenarios = [
         refused('AMQPQueueException', 406, 'PRECONDITION_FAILED', fn () => queue(open(), 'durable'));
         refused('AMQPExchangeException', 403, 'ACCESS_REFUSED', fn () => exchange(open(), 'amq.mine', 'direct'));
         refused('AMQPConnectionException', 503, 'COMMAND_INVALID', fn () => exchange(open(), 'x', 'no-such-type'));
+        refused('AMQPConnectionException', 540, 'NOT_IMPLEMENTED', fn () => open()->setPrefetchSize(1));
+        refused('AMQPQueueException', 530, 'NOT_ALLOWED', function () {
+            $queue = queue(open(), 'durable', flags: AMQP_DURABLE);
+            $queue->consume(null, AMQP_NOPARAM, 'twice');
+            $queue->consume(null, AMQP_NOPARAM, 'twice');
+        });
     },
 ];
 

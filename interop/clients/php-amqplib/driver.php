@@ -558,10 +558,22 @@ $scenarios = [
             matches("/^$text - /", $error->amqp_reply_text);
             thrown(AMQPChannelClosedException::class, fn () => $channel->queue_declare('q'));
         }
-        $declare = fn () => $connection->channel()->exchange_declare('x', 'no-such-type');
-        $error = thrown(AMQPConnectionClosedException::class, $declare);
-        same(503, $error->getCode());
-        matches('/^COMMAND_INVALID - .*\(40, 10\)$/', $error->getMessage());
+        $at_once = function (AMQPChannel $channel) {
+            $channel->basic_publish(new AMQPMessage('x'), '', 'q', immediate: true);
+            $channel->wait(null, false, 20);
+        };
+        $hard = [
+            [503, 'COMMAND_INVALID', '40, 10', fn (AMQPChannel $channel) => $channel->exchange_declare('x', 'no-such-type')],
+            [504, 'CHANNEL_ERROR', '20, 10', fn (AMQPChannel $channel) => new AMQPChannel($channel->getConnection(), 1)], // it is open
+            [540, 'NOT_IMPLEMENTED', '60, 10', fn (AMQPChannel $channel) => $channel->basic_qos(1, 0, false)],
+            [540, 'NOT_IMPLEMENTED', '60, 40', $at_once],
+        ];
+        foreach ($hard as [$code, $text, $method, $provoke]) {
+            $channel = connect()->channel();
+            $error = thrown(AMQPConnectionClosedException::class, fn () => $provoke($channel));
+            same($code, $error->getCode());
+            matches("/^$text - .*\\($method\\)$/", $error->getMessage());
+        }
     },
 ];
 

@@ -656,6 +656,12 @@ static amqp_rpc_reply_t closing(Connection c) {
   return reply;
 }
 
+static void check_lost(Connection c, amqp_connection_close_t *close, int code, const char *name) {
+  printf("%d %s\n", close->reply_code, text_of(close->reply_text));
+  check(close->reply_code == code && strstr(text_of(close->reply_text), name));
+  amqp_destroy_connection(c);
+}
+
 static void scenario_error_codes(void) {
   Connection c = open_one();
   check(amqp_queue_declare(c, 1, B("durable"), 0, 1, 0, 0, NO_TABLE));
@@ -670,9 +676,26 @@ static void scenario_error_codes(void) {
   check_closed(c, 5, closing(c), 406, "PRECONDITION_FAILED - unknown delivery tag 7", AMQP_BASIC_ACK_METHOD);
   check(publish(c, 6, "missing", "", B("x"), NULL));
   check_closed(c, 6, closing(c), 404, "NOT_FOUND - no exchange 'missing'", AMQP_BASIC_PUBLISH_METHOD);
+
   check(!amqp_exchange_declare(c, 7, B("x"), B("no-such-type"), 0, 0, 0, 0, NO_TABLE) && !is_done(c));
-  amqp_connection_close_t *close = server_error(amqp_get_rpc_reply(c), AMQP_CONNECTION_CLOSE_METHOD);
-  check(close->reply_code == AMQP_COMMAND_INVALID && strstr(text_of(close->reply_text), "COMMAND_INVALID"));
+  check_lost(c, server_error(amqp_get_rpc_reply(c), AMQP_CONNECTION_CLOSE_METHOD), 503, "COMMAND_INVALID");
+  c = open_one();
+  check(!amqp_basic_qos(c, 1, 1, 0, 0));
+  check_lost(c, server_error(amqp_get_rpc_reply(c), AMQP_CONNECTION_CLOSE_METHOD), 540, "NOT_IMPLEMENTED");
+  c = open_one();
+  check(!amqp_basic_publish(c, 1, B(""), B("q"), 0, 1, NULL, B("x")));
+  check_lost(c, next_method(c, AMQP_CONNECTION_CLOSE_METHOD), 540, "NOT_IMPLEMENTED");
+  c = open_one();
+  consume(c, "durable", true);
+  check(!amqp_basic_consume(c, 1, B("durable"), B("mine"), 0, 1, 0, NO_TABLE));
+  check_lost(c, server_error(amqp_get_rpc_reply(c), AMQP_CONNECTION_CLOSE_METHOD), 530, "NOT_ALLOWED");
+  c = open_one();
+  check(!amqp_queue_declare(c, 9, B("q"), 0, 0, 0, 0, NO_TABLE)); // nobody has opened that channel
+  check_lost(c, server_error(amqp_get_rpc_reply(c), AMQP_CONNECTION_CLOSE_METHOD), 504, "CHANNEL_ERROR");
+  c = open_one();
+  amqp_frame_t body = {.frame_type = AMQP_FRAME_BODY, .channel = 1, .payload = {.body_fragment = B("of nothing")}};
+  check(!amqp_send_frame(c, &body));
+  check_lost(c, next_method(c, AMQP_CONNECTION_CLOSE_METHOD), 505, "UNEXPECTED_FRAME");
 }
 
 static const struct {
