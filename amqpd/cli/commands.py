@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from amqpd.cli import perf
 from amqpd.cli import version as versions
 from amqpd.cli.ctl.definitions import group as definitions_group
 from amqpd.cli.ctl.registry import app as ctl
@@ -28,6 +29,7 @@ app = typer.Typer(
       amqpd ctl --help         ask a running broker, or have it do something
       amqpd store --help       look at, verify or compact what a broker left on disk
       amqpd trace --help       see what a client and a broker say to each other
+      amqpd perf --help        put load on a broker, and see what it bears
     """,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
@@ -359,6 +361,15 @@ def store_compact(directory: _Directory) -> None:
 
 app.add_typer(ctl, name="ctl", short_help="Ask a running broker, or have it do something.")
 app.add_typer(definitions_group, name="definitions", short_help="Export or import users, queues and the rest.")
+
+
+app.command(
+    "perf",
+    help=perf.HELP,
+    epilog=perf.EPILOG,
+    context_settings=perf.SETTINGS,
+    short_help="Put load on a broker, and see what it bears.",
+)(perf.perf)
 
 
 @app.command(help="Print versions, for a bug report.")
