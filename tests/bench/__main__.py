@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.bench import disk, history, loadgen, machine, peers, programs, report, scenario_plot
+from tests.bench import disk, history, loadgen, machine, peers, programs, report
 from tests.bench.broker import Broker, Peer, PeerError, tail
 from tests.bench.peers import PEERS, RABBITMQ
 from tests.bench.results import (
@@ -180,7 +180,9 @@ def main() -> int:
 
 
 def _draw(results: Results, arguments: argparse.Namespace) -> str:
-    """The pictures of a page lie beside it and are named after it."""
+    """The picture of a page lies beside it and is named after it."""
+    from tests.bench import scenario_plot  # here, so that measuring does not need matplotlib
+
     picture = arguments.out.with_name(f"{arguments.out.stem}-scenarios.png")
     scenario_plot.draw(results, picture)
     return str(picture.name)

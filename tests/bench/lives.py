@@ -55,6 +55,10 @@ class Lives:
         shutil.rmtree(self._parent, ignore_errors=True)
 
     @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, "it is not running"
         return self._process.pid
