@@ -1,7 +1,6 @@
 """The command line: what is understood, what is said, and with which exit code."""
 
 import dataclasses
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,48 +11,14 @@ import amqpd
 from amqpd import app, process
 from amqpd.cli import commands, main, serve, version
 from amqpd.settings import RULES, Settings, default_text, flag_name, variable_name
-
-ROOT = Path(amqpd.__file__).resolve().parent.parent
+from tests.cli.conftest import exit_code, flags_by_typer, in_child, modules_loaded
 
 FLAGS = [name for name, rule in RULES.items() if rule.flag]
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")  # help is wrapped to the terminal
-    for name in RULES:
-        monkeypatch.delenv(variable_name(name), raising=False)
-    monkeypatch.delenv("AMQPD_CONFIG", raising=False)
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The settings of the brokers that would have been run."""
-    settings: list[Settings] = []
-
-    def run(given: Settings) -> int:
-        settings.append(given)
-        return 0
-
-    monkeypatch.setattr(process, "run", run)
-    return settings
-
-
-def exit_code(*words: str) -> int:
-    """Run the command line in this process."""
-    try:
-        return main.run(words)
-    except SystemExit as stop:
-        return int(stop.code or 0)
 
 
 def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert exit_code(*words) == 0
     return capsys.readouterr().out
-
-
-def in_child(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *words], cwd=ROOT, check=False, text=True, capture_output=True)
 
 
 # Help
@@ -93,9 +58,7 @@ def test_every_example_in_the_help_of_serve_is_understood(started: list[Settings
 
 
 def test_help_does_not_load_the_broker() -> None:
-    done = in_child("-X", "importtime", "-m", "amqpd", "serve", "--help")
-    assert done.returncode == 0
-    assert "amqpd.app" not in done.stderr
+    assert "amqpd.app" not in modules_loaded("serve", "--help", code=0)
 
 
 # serve
@@ -194,20 +157,11 @@ COMMAND_LINES = [
 def test_plain_words_mean_what_typer_makes_of_them(
     monkeypatch: pytest.MonkeyPatch, words: list[str], is_plain: bool
 ) -> None:
-    seen: list[dict[str, object]] = []
-
-    def record(flags: dict[str, object]) -> int:
-        seen.append({name: value for name, value in flags.items() if value is not None})
-        return 0
-
-    monkeypatch.setattr(serve, "serve", record)
     plain = main.read_plain(words)
     assert (plain is not None) == is_plain
     if is_plain:
-        with pytest.raises(SystemExit) as stop:
-            commands.run(["serve", *words])
-        assert stop.value.code == 0
-        assert seen == [plain]
+        flags = flags_by_typer(monkeypatch, serve, "serve", *words)
+        assert {name: value for name, value in flags.items() if value is not None} == plain
 
 
 def test_plain_words_cover_every_option() -> None:
@@ -295,9 +249,7 @@ def test_interrupt_is_quiet(
 
 
 def test_serve_starts_without_what_it_does_not_need() -> None:
-    done = in_child("-X", "importtime", "-m", "amqpd", "serve", "--port", "nowhere")
-    assert done.returncode == 2
-    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    loaded = modules_loaded("serve", "--port", "nowhere", code=2)
     assert "amqpd.app" in loaded
     assert loaded & {"typer", "rich", "pydantic", "tomllib", "difflib"} == set()
 

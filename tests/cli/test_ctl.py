@@ -19,7 +19,8 @@ import pytest
 
 from amqpd.cli import main
 from amqpd.cli.ctl.registry import app
-from interop.brokers import ROOT, Amqpd
+from interop.brokers import Amqpd
+from tests.cli.conftest import ROOT, exit_code, in_child, read_terminal
 from tests.support.raw_peer import RawPeer
 
 PAGE = ROOT / "docs" / "management.md"
@@ -40,7 +41,6 @@ def broker(directory: Path) -> Iterator[Amqpd]:
 @pytest.fixture(autouse=True)
 def _place(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     monkeypatch.setenv("AMQPD_DATA_DIR", str(directory))
-    monkeypatch.setenv("COLUMNS", "80")
 
 
 class Ctl:
@@ -50,10 +50,7 @@ class Ctl:
         self.capsys = capsys
 
     def run(self, *words: str) -> tuple[int, str, str]:
-        try:
-            code = main.run(["ctl", *words])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        code = exit_code("ctl", *words)
         out, err = self.capsys.readouterr()
         return code, out, err
 
@@ -130,8 +127,8 @@ def test_the_shell_completes_commands() -> None:
 
 def test_a_command_loads_nothing_of_the_broker() -> None:
     program = "import sys, amqpd.cli.commands; print([name for name in sys.modules if name.startswith('amqpd.')])"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert [name for name in ast.literal_eval(done.stdout) if name.split(".")[1] not in ("cli", "settings")] == [
+    loaded = ast.literal_eval(in_child("-c", program).stdout)
+    assert [name for name in loaded if name.split(".")[1] not in ("cli", "settings")] == [
         "amqpd.management",
         "amqpd.management.control_path",
     ]
@@ -166,22 +163,13 @@ def test_a_person_sees_aligned_columns_and_what_they_are_of(broker: Amqpd, direc
     try:
         done = subprocess.run(command, cwd=ROOT, stdout=terminal, stderr=subprocess.PIPE, text=True, check=True)
         os.close(terminal)
-        text = b""
-        while chunk := _read_terminal(controller):
-            text += chunk
+        text = read_terminal(controller)
     finally:
         os.close(controller)
     assert done.stderr == "Listing exchanges for vhost / ...\n"
     lines = text.decode().splitlines()
     assert lines[0] == "name                type"
     assert "amq.direct          direct" in lines
-
-
-def _read_terminal(controller: int) -> bytes:
-    try:
-        return os.read(controller, 4096)
-    except OSError:  # EIO: the other end is closed and all is read
-        return b""
 
 
 def test_who_reads_no_further_is_left_in_peace(broker: Amqpd, directory: Path) -> None:
@@ -411,8 +399,7 @@ def test_a_broker_takes_definitions_when_it_starts(tmp_path: Path, ctl: Ctl) -> 
 def test_a_broker_does_not_start_with_definitions_that_it_cannot_take(tmp_path: Path) -> None:
     file = tmp_path / "definitions.json"
     file.write_text('{"queues": [{"name": "s", "vhost": "/", "arguments": {"x-queue-type": "stream"}}]}')
-    command = [sys.executable, "-m", "amqpd", "serve", "--memory", "--port", "0", "--definitions", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    done = in_child("-m", "amqpd", "serve", "--memory", "--port", "0", "--definitions", str(file))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
         f"amqpd: the definitions {file} cannot be taken, none of them: queue 's' in vhost '/'"

@@ -14,8 +14,8 @@ import pytest
 
 from amqpd.cli import lifeline
 from amqpd.cli.lifeline import Lifeline
+from tests.cli.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 20.0
 
 # Says its number once it holds on, and ends when it is cut.

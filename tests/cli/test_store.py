@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import amqpd
 from amqpd.broker.ports import CLEAR, META, QUARANTINE, SEGMENTS, Op
-from amqpd.cli import commands, main
+from amqpd.cli import commands
 from amqpd.store.lmdb_store import LmdbStore
+from tests.cli.conftest import ROOT, exit_code, read_terminal
 from tests.store.data_files import acks, binding, exchange, queue, schema, segment, spoil, write
 
-ROOT = Path(amqpd.__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "store.md"
 ORDERS, MAIL, OLD = 1, 2, 3
 
@@ -25,7 +24,6 @@ ORDERS, MAIL, OLD = 1, 2, 3
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
 
 
 def segments(queue_id: int, count: int, content: bytes = bytes(100)) -> list[Op]:
@@ -45,20 +43,12 @@ def data() -> Path:
     )
 
 
-def exit_code(*words: str) -> int:
-    """Run the command line in this process."""
-    try:
-        return main.run(["store", *words])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-
-
 # -- help --
 
 
 @pytest.mark.parametrize("words", [[], ["info"], ["verify"], ["compact"]])
 def test_help_has_examples_and_exit_codes_in_80_columns(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
-    assert exit_code(*words, "--help") == 0
+    assert exit_code("store", *words, "--help") == 0
     text = capsys.readouterr().out
     assert "Examples:\n    amqpd store " in text
     assert "Exit codes:\n    0 fine\n" in text
@@ -66,7 +56,7 @@ def test_help_has_examples_and_exit_codes_in_80_columns(capsys: pytest.CaptureFi
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    exit_code("--help")
+    exit_code("store", "--help")
     text = capsys.readouterr().out
     assert [name for name in ("info", "verify", "compact") if f"\n  {name} " not in text] == []
 
@@ -76,19 +66,19 @@ def test_examples_of_the_help_are_understood(data: Path, capsys: pytest.CaptureF
     examples = re.findall(r"^  amqpd store (\w+) \S+( --json)?", "\n".join(texts), re.MULTILINE)
     assert {name for name, _ in examples} == {"info", "verify", "compact"}
     for name, option in examples:
-        assert exit_code(name, "amqpd-data", *option.split()) == 0
+        assert exit_code("store", name, "amqpd-data", *option.split()) == 0
 
 
 @pytest.mark.parametrize("words", [["info"], ["verify"], ["compact"], ["info", "d", "--jsno"], ["look", "d"]])
 def test_usage_errors(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
-    assert exit_code(*words) == 2
+    assert exit_code("store", *words) == 2
 
 
 # -- what is printed --
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
-    assert exit_code(*words) == code
+    assert exit_code("store", *words) == code
     out, err = capsys.readouterr()
     assert err == ""
     return out
@@ -162,7 +152,7 @@ def test_an_empty_store(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert exit_code(*words) == 1
+    assert exit_code("store", *words) == 1
     _, err = capsys.readouterr()
     assert err.startswith("amqpd: ")
     assert err.count("\n") == 1
@@ -226,12 +216,7 @@ def test_progress_is_shown_on_a_terminal_only(data: Path, command: str, label: s
     words = [sys.executable, "-m", "amqpd", "store", command, str(Path("amqpd-data").absolute())]
     done = subprocess.run(words, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=other_end)
     os.close(other_end)
-    shown = b""
-    try:
-        while chunk := os.read(main_end, 65536):
-            shown += chunk
-    except OSError:  # how Linux says that the other end is closed
-        pass
+    shown = read_terminal(main_end)
     os.close(main_end)
     assert done.returncode == 0
     assert label.encode() not in done.stdout

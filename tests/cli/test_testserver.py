@@ -17,45 +17,15 @@ import pytest
 import typer
 
 import amqpd
-from amqpd import process
 from amqpd.cli import commands, main, testserver
-from amqpd.settings import RULES, Settings, variable_name
+from amqpd.settings import Settings
+from tests.cli.conftest import ROOT, exit_code, flags_by_typer, modules_loaded
 from tests.support.raw_peer import RawPeer
 
-ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 20.0
 IN_A_HURRY_S = 2.5  # less than clients get to say farewell when a broker is not in a hurry
 
 PLAIN = Settings(port=0, durability="memory", log_level="error")
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")  # help is wrapped to the terminal
-    for name in RULES:
-        monkeypatch.delenv(variable_name(name), raising=False)
-    monkeypatch.delenv("AMQPD_CONFIG", raising=False)
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The settings of the brokers that would have been run."""
-    settings: list[Settings] = []
-
-    def run(given: Settings, **_: object) -> int:
-        settings.append(given)
-        return 0
-
-    monkeypatch.setattr(process, "run", run)
-    return settings
-
-
-def exit_code(*words: str) -> int:
-    """Run the command line in this process."""
-    try:
-        return main.run(["testserver", *words])
-    except SystemExit as stop:
-        return int(stop.code or 0)
 
 
 @dataclass(slots=True)
@@ -198,13 +168,13 @@ def test_without_the_flag_it_does_not_care() -> None:
 
 
 def test_plain_testserver_is_in_memory_on_a_free_port(started: list[Settings]) -> None:
-    assert exit_code() == 0
+    assert exit_code("testserver") == 0
     assert started == [PLAIN]
 
 
 def test_takes_every_option(started: list[Settings], tmp_path: Path) -> None:
     words = "--host ::1 --port 1 --data-dir d --definitions f.json --control-socket s --log-level info"
-    assert exit_code(*words.split(), "--ready-file", str(tmp_path / "ready"), "--exit-with-parent") == 0
+    assert exit_code("testserver", *words.split(), "--ready-file", str(tmp_path / "ready"), "--exit-with-parent") == 0
     assert started == [
         Settings(
             host="::1",
@@ -230,10 +200,10 @@ def test_variables_of_a_real_broker_are_not_for_us(started: list[Settings], monk
         "LOG_LEVEL": "debug",
     }.items():
         monkeypatch.setenv(f"AMQPD_{name}", value)
-    assert exit_code() == 0
+    assert exit_code("testserver") == 0
     monkeypatch.delenv("AMQPD_DURABILITY")
     monkeypatch.setenv("AMQPD_MEMORY", "false")
-    assert exit_code() == 0
+    assert exit_code("testserver") == 0
     assert started == [PLAIN, PLAIN]
 
 
@@ -242,7 +212,7 @@ def test_all_other_variables_are(started: list[Settings], tmp_path: Path, monkey
     file.write_text("consumer_timeout_s = 2.5\nport = 5672\n")
     monkeypatch.setenv("AMQPD_CONFIG", str(file))
     monkeypatch.setenv("AMQPD_HEARTBEAT_S", "5")
-    assert exit_code() == 0
+    assert exit_code("testserver") == 0
     assert started == [Settings(port=0, durability="memory", log_level="error", heartbeat_s=5, consumer_timeout_s=2.5)]
 
 
@@ -272,7 +242,7 @@ def test_begins_with_definitions(tmp_path: Path) -> None:
 def test_cannot_start_is_one_line(
     capsys: pytest.CaptureFixture[str], words: list[str], complaint: str, way: str
 ) -> None:
-    assert exit_code(*words, *(["--"] if way == "typer" else [])) == 2
+    assert exit_code("testserver", *words, *(["--"] if way == "typer" else [])) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(complaint)
@@ -281,14 +251,15 @@ def test_cannot_start_is_one_line(
 
 def test_port_that_is_taken(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert exit_code("--port", str(taken.getsockname()[1]), "--ready-file", str(tmp_path / "ready")) == 2
+        port = str(taken.getsockname()[1])
+        assert exit_code("testserver", "--port", port, "--ready-file", str(tmp_path / "ready")) == 2
     assert "cannot listen on 127.0.0.1:" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_variable_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMQPD_HEARTBEAT_S", "often")
-    assert exit_code() == 2
+    assert exit_code("testserver") == 2
     assert capsys.readouterr().err.startswith("amqpd: AMQPD_HEARTBEAT_S: 'often' is not allowed")
 
 
@@ -310,20 +281,11 @@ def test_wrong_variable_is_one_line(capsys: pytest.CaptureFixture[str], monkeypa
 def test_plain_words_mean_what_typer_makes_of_them(
     monkeypatch: pytest.MonkeyPatch, words: list[str], is_plain: bool
 ) -> None:
-    seen: list[dict[str, object]] = []
-
-    def record(flags: dict[str, object]) -> int:
-        seen.append({name: value for name, value in flags.items() if value})
-        return 0
-
-    monkeypatch.setattr(testserver, "serve", record)
     plain = main.read_plain(words, testserver.OPTIONS, testserver.SWITCHES)
     assert (plain is not None) == is_plain
     if is_plain:
-        with pytest.raises(SystemExit) as stop:
-            commands.run(["testserver", *words])
-        assert stop.value.code == 0
-        assert seen == [plain]
+        flags = flags_by_typer(monkeypatch, testserver, "testserver", *words)
+        assert {name: value for name, value in flags.items() if value} == plain
 
 
 def test_plain_words_are_those_of_typer() -> None:
@@ -337,27 +299,24 @@ def test_every_example_in_the_help_is_understood(
     capsys: pytest.CaptureFixture[str], started: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert exit_code("--help") == 0
+    assert exit_code("testserver", "--help") == 0
     text = capsys.readouterr().out
     assert [word for word in (*testserver.OPTIONS, *testserver.SWITCHES) if f"  {word} " not in text] == []
     examples = [line.split() for line in text.splitlines() if line.startswith("    amqpd testserver")]
     assert len(examples) >= 4
     for words in examples:
-        assert exit_code(*words[2:]) == 0
+        assert exit_code(*words[1:]) == 0
     assert len(started) == len(examples)
 
 
 def test_help_shows_the_line_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code("--help") == 0
+    assert exit_code("testserver", "--help") == 0
     text = capsys.readouterr().out
     shown = json.loads(text[text.index("{") : text.index("}") + 1])
     assert list(shown) == list(json.loads(testserver.ready_line("127.0.0.1", 5672)))
 
 
 def test_starts_without_what_it_does_not_need() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "amqpd", "testserver", "--port", "nowhere"]
-    done = subprocess.run(command, cwd=ROOT, check=False, text=True, capture_output=True)
-    assert done.returncode == 2
-    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    loaded = modules_loaded("testserver", "--port", "nowhere", code=2)
     assert "amqpd.process" in loaded
     assert loaded & {"typer", "rich", "pydantic", "tomllib", "difflib"} == set()

@@ -11,7 +11,7 @@ import pika
 import pytest
 
 from amqpd.testing import Broker
-from tests.cli.test_cli import in_child
+from tests.cli.conftest import in_child
 
 
 @pytest.fixture
