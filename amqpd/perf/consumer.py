@@ -24,6 +24,7 @@ ACK_HEAD: Final = b"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x50"  # up to the d
 NS: Final = 1_000_000_000
 DAY_NS: Final = 86_400 * NS
 WAITING_MAX: Final = 1000
+UNKNOWN: Final = -1  # a time
 
 
 class Tally:
@@ -61,8 +62,9 @@ class Consumer:
         self.unacked: i64 = 0  # consumed and not acked yet
         self.pace: i64 = 0  # nanoseconds that each message takes
         self.free_at: i64 = 0  # when it has consumed all that came
-        self.waiting: deque[tuple[int, int]] = deque()  # for a consumer that takes its time: (done at, delivery tag)
+        self.waiting: deque[tuple[int, int, int]] = deque()  # what is to be consumed: (done at, tag, latency)
         self.tag: i64 = 0  # of the message at hand
+        self.sent_at: i64 = UNKNOWN  # when it was published
         self.is_redelivered = False
         self.body_left: i64 = 0
         self.is_stamp_due = False
@@ -101,6 +103,7 @@ class Consumer:
             elif kind == 2:
                 self.body_left = read_i64_be(data, p + 11)
                 self.is_stamp_due = True
+                self.sent_at = UNKNOWN
                 if self.body_left == 0:
                     self.tally.foreign += 1
                     self.take(now)
@@ -115,7 +118,7 @@ class Consumer:
         self.rest = data[p:]
 
     def check(self, data: bytes, p: i64, size: i64, now: i64) -> None:
-        """The stamp at ``p``, if there is one: how old it is, and whether it should come now."""
+        """The stamp at ``p``, if there is one: when it was published, and whether it should come now."""
         tally = self.tally
         if size < STAMP_BYTES:
             tally.foreign += 1
@@ -125,10 +128,7 @@ class Consumer:
         if at < now - 365 * DAY_NS or at > now + DAY_NS:  # text, or anything else
             tally.foreign += 1
             return
-        started_at = now
-        if self.free_at > now:
-            started_at = self.free_at
-        tally.latency.record(started_at - at)
+        self.sent_at = at
         producer = (word >> 32) & 0xFFFF
         if (word >> 48) & 0xFFFF != tally.run or producer >= len(self.ledgers):
             tally.foreign += 1
@@ -149,27 +149,36 @@ class Consumer:
     def take(self, now: i64) -> None:
         """The message at hand is whole."""
         pace = self.pace
+        begins_at = now
+        if self.free_at > now:
+            begins_at = self.free_at
+        latency: i64 = UNKNOWN
+        if self.sent_at != UNKNOWN:
+            latency = begins_at - self.sent_at
+            if latency < 0:  # the clocks of two machines
+                latency = 0
         if pace == 0 and not self.waiting:
-            self.consume(self.tag, now)
-            return
-        if self.free_at < now:
-            self.free_at = now
-        self.free_at += pace
-        self.waiting.append((int(self.free_at), int(self.tag)))
+            self.consume(self.tag, latency, now)
+        else:
+            self.free_at = begins_at + pace
+            self.waiting.append((int(self.free_at), int(self.tag), int(latency)))
 
     def work(self, now: i64) -> None:
         """Consume what waits and is due."""
         waiting = self.waiting
         while waiting and waiting[0][0] <= now:
-            self.consume(waiting.popleft()[1], now)
+            _, tag, latency = waiting.popleft()
+            self.consume(tag, latency, now)
 
-    def consume(self, tag: i64, now: i64) -> None:
-        """Count and ack a message, unless it is one more than wanted: the broker may have that again."""
+    def consume(self, tag: i64, latency: i64, now: i64) -> None:
+        """Count, time and ack a message, unless it is one more than wanted: the broker may have that again."""
         if self.limit > 0 and self.consumed >= self.limit:
             return
         self.consumed += 1
         self.tally.consumed += 1
         self.tally.consumed_at = now
+        if latency != UNKNOWN:
+            self.tally.latency.record(latency)
         if self.ack_every > 0:
             self.unacked += 1
             if self.unacked >= self.ack_every or self.consumed == self.limit:

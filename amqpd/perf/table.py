@@ -90,7 +90,7 @@ def summary(plan: Plan, result: Result) -> Iterator[str]:
     if plan.producers:
         yield f"published   {counts.published:>10}  {result.publish_rate:>8.0f}/s{_fates(plan, result)}"
     if plan.consumers:
-        yield f"consumed    {counts.consumed:>10}  {result.consume_rate:>8.0f}/s{_others(result)}"
+        yield f"consumed    {counts.consumed:>10}  {result.consume_rate:>8.0f}/s{_others(plan, result)}"
     if result.left_in_queues:
         yield f"left        {result.left_in_queues:>10}  in the queue{'s' if len(plan.queues) != 1 else ''}"
     if result.latency_us:
@@ -116,9 +116,10 @@ def _fates(plan: Plan, result: Result) -> str:
     return f"  {', '.join(words)}" if words else ""
 
 
-def _others(result: Result) -> str:
+def _others(plan: Plan, result: Result) -> str:
     verdict = result.verdict
-    named = ((verdict.redelivered, "redelivered"), (verdict.foreign, "of somebody else"))
+    foreign = verdict.foreign if plan.producers else 0  # without producers they are all
+    named = ((verdict.redelivered, "redelivered"), (foreign, "of somebody else"))
     words = [f"{count} {name}" for count, name in named if count]
     return f"  {', '.join(words)}" if words else ""
 

@@ -110,11 +110,12 @@ def test_a_consumer_that_takes_its_time() -> None:
     one = consumer()
     one.pace = 10 * MS
     one.receive(b"".join(deliver(tag, body(tag)) for tag in (1, 2, 3)), NOW)
-    assert (one.consumed, one.take_output()) == (0, b"")
+    assert (one.consumed, one.take_output(), one.tally.latency.count) == (0, b"", 0)
     one.work(NOW + 10 * MS)
     assert (one.consumed, acks(one)) == (1, [(1, False)])
     one.work(NOW + 30 * MS)
     assert (one.consumed, acks(one)) == (3, [(2, False), (3, False)])
+    assert one.tally.latency.count == 3
     # The third had waited until the second was done.
     assert one.tally.latency.largest == 20 * MS
     one.receive(deliver(4, body(4, at=NOW + 99 * MS)), NOW + 100 * MS)

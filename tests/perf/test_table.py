@@ -138,6 +138,10 @@ def test_a_summary() -> None:
     )
 
 
+def test_without_producers_all_is_of_somebody_else() -> None:
+    assert "somebody" not in told(Plan(producers=0), verdict=Verdict(foreign=5))
+
+
 def test_a_verdict_says_what_is_not_known() -> None:
     assert "verdict     nothing lost, duplicated or out of order" in told()
     doubt = told(verdict=Verdict(doubt="--predeclared: others may be there"))
