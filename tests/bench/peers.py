@@ -23,6 +23,8 @@ RABBITMQ: Final = "rabbitmq"
 PEERS: Final = (COMPILED, PURE, RABBITMQ)
 AGAINST: Final = "amqpd@"  # and the commit that another compiled amqpd was built of
 
+WHEEL: Final = "wheel"
+UNPACKED: Final = "unpacked"
 BUILD_OUTPUT_LINES: Final = 100
 RABBITMQ_SCRIPTS: Final = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
 
@@ -97,7 +99,7 @@ def prepare(names: list[str], against: str, workshop: Path, built: Path | None =
     peers: list[Peer] = []
     for name in names:
         if name == COMPILED:
-            wheel = built.resolve() if built else _wheel(checkout, workshop / "wheel")
+            wheel = built.resolve() if built else _wheel(checkout, workshop / WHEEL)
             peers.append(Amqpd(name, wheel, compiled=True))
         elif name == PURE:
             peers.append(Amqpd(name, checkout, compiled=False))
@@ -109,6 +111,11 @@ def prepare(names: list[str], against: str, workshop: Path, built: Path | None =
         source = _snapshot(against, workshop / "against")
         peers.append(Amqpd(f"{AGAINST}{against}", _wheel(source, workshop / "against-wheel"), compiled=True))
     return peers
+
+
+def built_in(workshop: Path) -> Path:
+    """Where the compiled amqpd is that was built there."""
+    return workshop / WHEEL / UNPACKED
 
 
 def _snapshot(reference: str, target: Path) -> Path:
@@ -138,8 +145,8 @@ def _wheel(snapshot: Path, target: Path) -> Path:
     _output(command, source, {"AMQPD_PURE": "0"})  # fail rather than build it interpreted
     (wheel,) = target.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(target / "unpacked")
-    return target / "unpacked"
+        packed.extractall(target / UNPACKED)
+    return target / UNPACKED
 
 
 def _output(command: list[str], directory: Path, environment: dict[str, str]) -> str:

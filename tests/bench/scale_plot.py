@@ -66,7 +66,7 @@ def _panel(axes: Axes, runs: list[Run], cost: Cost, peers: list[str]) -> None:
         axes.set_xticks(counts)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=7)
     axes.grid(which="major", color="#e5e5e5", linewidth=0.6)
