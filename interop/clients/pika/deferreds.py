@@ -352,6 +352,7 @@ async def blocked() -> None:
 
 
 async def reconnect() -> None:
+    finished: Deferred[None] = Deferred()
     seen: list[int] = []
     published = connections = 0
 
@@ -373,10 +374,11 @@ async def reconnect() -> None:
             channel.basic_ack(message.method.delivery_tag)
         factory.stopTrying()
         await connection.close()
+        finished.callback(None)
 
     factory = Factory(go_on)
     reactor.connectTCP(HOST, PORT, factory)
-    await until(lambda: len(seen) == 20)
+    await finished
     assert seen == list(range(20))
     assert connections == 2
 
