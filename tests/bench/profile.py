@@ -31,6 +31,7 @@ SECTION: Final = "profile"  # of the page
 VALGRIND: Final = (
     "valgrind",
     "--tool=callgrind",
+    "--instr-atstart=no",  # which takes a while
     "--fair-sched=yes",  # the threads take turns, as on a processor each
     "--separate-threads=yes",
     "--separate-recs=20",
@@ -97,15 +98,20 @@ def measure(name: str, load: Load, amqpd: Peer, workshop: Path, amqpload: Path) 
     watched = Watched(amqpd)
     broker = Broker(watched, workshop, amqpload)
     try:
+        _tell(broker, "instrumentation", "on")
         for life, messages in enumerate((load.few, load.few, load.many)):
             outcome = loadgen.run(amqpload, broker.port, options(name, messages, life), LOAD_S)
             if outcome.message:
                 raise PeerError(f"{name}: {outcome.message}")
-            subprocess.run(["vgdb", f"--pid={broker.pid}", "dump"], check=True, capture_output=True)
+            _tell(broker, "dump")
         few, many = (threads(watched.output, part) for part in (2, 3))
     finally:
         broker.stop()
     return difference(name, load, few, many)
+
+
+def _tell(broker: Broker, *words: str) -> None:
+    subprocess.run(["vgdb", f"--pid={broker.pid}", *words], check=True, capture_output=True)
 
 
 def options(name: str, messages: int, life: int) -> list[str]:
@@ -317,10 +323,10 @@ def main() -> int:
         try:
             amqpd = Amqpd(COMPILED, built.resolve(), compiled=True) if built else prepare([COMPILED], "", workshop)[0]
             amqpload = loadgen.build(workshop)
-            profiles = [
-                measure(scenario, LOADS.get(scenario, USUAL), amqpd, workshop, amqpload)
-                for scenario in arguments.scenario
-            ]
+            profiles = []
+            for scenario in arguments.scenario:
+                programs.say(f"counting {scenario}")
+                profiles.append(measure(scenario, LOADS.get(scenario, USUAL), amqpd, workshop, amqpload))
         except PeerError as error:
             print(f"tests.bench.profile: {error}", file=sys.stderr)
             return 2
