@@ -368,6 +368,8 @@ def error_codes() -> None:
             declare(fresh(), "amq.mine")
         with fails(Errors, "(503)", "COMMAND_INVALID - unknown exchange type 'no-such-type'"):
             Exchange("e", "no-such-type")(fresh()).declare()
+    with open_channel() as channel, fails(Errors, "(540)", "NOT_IMPLEMENTED - prefetch_size!=0 (1)"):
+        Consumer(channel, Queue("q"), auto_declare=False).qos(prefetch_size=1)
 
 
 if __name__ == "__main__":

@@ -457,3 +457,5 @@ def error_codes() -> None:
             channel.queue_declare("q", passive=True)
     with fails(ConnectionClosedByBroker, "503", "COMMAND_INVALID - unknown exchange type 'no-such-type'"):
         open_connection().channel().exchange_declare("e", "no-such-type")
+    with fails(ConnectionClosedByBroker, "540", "NOT_IMPLEMENTED - prefetch_size!=0 (1)"):
+        open_connection().channel().basic_qos(prefetch_size=1)

@@ -453,3 +453,6 @@ async def error_codes() -> None:
         with fails(ConnectionClosedByBroker, "503", "COMMAND_INVALID - unknown exchange type 'no-such-type'"):
             await (await connection.channel()).exchange_declare("e", "no-such-type")
         assert isinstance(await connection.closed, ConnectionClosedByBroker)
+    async with open_connection() as connection:
+        with fails(ConnectionClosedByBroker, "540", "NOT_IMPLEMENTED - prefetch_size!=0 (1)"):
+            await (await connection.channel()).basic_qos(prefetch_size=1)

@@ -438,3 +438,7 @@ async def error_codes() -> None:
         with logged("503", "COMMAND_INVALID - unknown exchange type", "no-such-type"), fails(ConnectionDone):
             await channel.exchange_declare("e", "no-such-type")
         assert isinstance(await closed, ConnectionDone)
+    async with open_connection() as connection:
+        channel = await connection.channel()
+        with logged("540", "NOT_IMPLEMENTED - prefetch_size!=0 (1)"), fails(ConnectionDone):
+            await channel.basic_qos(prefetch_size=1)

@@ -414,6 +414,10 @@ def error_codes() -> None:
     connection.connect()
     with fails(amqp.exceptions.InvalidCommand, "(503)", "COMMAND_INVALID - unknown exchange type 'no-such-type'"):
         connection.channel().exchange_declare("e", "no-such-type")
+    connection = make_connection()
+    connection.connect()
+    with fails(amqp.exceptions.AMQPNotImplementedError, "(540)", "NOT_IMPLEMENTED - prefetch_size!=0 (1)"):
+        connection.channel().basic_qos(1, 0, False)
 
 
 if __name__ == "__main__":
