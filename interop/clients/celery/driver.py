@@ -353,6 +353,7 @@ def reconnect() -> None:
 
 def heartbeat_loss() -> None:
     with Worker(pool="prefork") as worker:
+        assert get(echo.delay("before")) == "before"  # it says that it is ready before it looks after heartbeats
         ask("freeze", 10)
         worker.says("Connection to broker lost")
         wait_until(lambda: is_consumed("celery"))

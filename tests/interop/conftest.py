@@ -1,0 +1,10 @@
+"""The order of the tests: what takes minutes comes first, while others have something to do as well."""
+
+import pytest
+
+LONGEST = "test_python_clients"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """So that no worker waits for another's at the end."""
+    items.sort(key=lambda item: item.name != LONGEST)
