@@ -143,7 +143,9 @@ class Stage:
                 _kill(driver)  # what it may have left behind
                 return lines, False
             if line.startswith("ask "):
+                asked_at = time.monotonic()
                 _answer(driver.stdin, self._do(line.split()[1:], vhost))
+                ends_at += time.monotonic() - asked_at  # what a broker takes to start is not the client's
             else:
                 lines.append(line)
 

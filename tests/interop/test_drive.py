@@ -1,6 +1,8 @@
 """One scenario: a driver's exit code, what it says and what it asks for, with drivers of one line and no broker."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +61,23 @@ def test_a_driver_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = play("print('here', flush=True); input()")
     assert cell.outcome == FAILED
     assert cell.lines[-1].startswith("killed after")
+
+
+class Slow(Recorder):
+    """Takes longer for a word than a driver may for all it does."""
+
+    took = 0.0
+
+    def control(self, *words: str) -> str:
+        self.took += 2 * drive.TIMEOUT_S
+        return super().control(*words)
+
+
+def test_what_a_broker_takes_is_not_held_against_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Slow()
+    monkeypatch.setattr(drive, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + broker.took))
+    cell = play("import time; print('ask ctl status', flush=True); input(); time.sleep(0.1)", broker)
+    assert cell.outcome == PASSED
 
 
 def test_a_driver_is_killed_when_all_is_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
