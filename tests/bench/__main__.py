@@ -172,20 +172,25 @@ def main() -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(results.to_json(), indent=1) + "\n")
     if arguments.out:
-        picture = _draw(results, arguments)
-        report.write_between_marks(arguments.out, report.render(results, picture), report.SECTION)
+        text = report.render(results, *_draw(results, arguments))
+        report.write_between_marks(arguments.out, text, report.SECTION)
     else:
         print(report.render(results), end="")
     return 1 if any(run.message for run in results.runs) or any(life.message for life in results.life_cycles) else 0
 
 
-def _draw(results: Results, arguments: argparse.Namespace) -> str:
-    """The picture of a page lies beside it and is named after it."""
-    from tests.bench import scenario_plot  # here, so that measuring does not need matplotlib
+def _draw(results: Results, arguments: argparse.Namespace) -> list[str]:
+    """The pictures of a page lie beside it and are named after it; one of the history needs two runs."""
+    from tests.bench import history_plot, scenario_plot  # here, so that measuring does not need matplotlib
 
-    picture = arguments.out.with_name(f"{arguments.out.stem}-scenarios.png")
-    scenario_plot.draw(results, picture)
-    return str(picture.name)
+    page: Path = arguments.out
+    pictures = [page.with_name(f"{page.stem}-scenarios.png")]
+    scenario_plot.draw(results, pictures[0])
+    entries = history_plot.drawable(history.load(arguments.history)) if arguments.history else []
+    if len(entries) > 1:
+        pictures.append(page.with_name(f"{page.stem}-history.png"))
+        history_plot.draw(entries, pictures[1])
+    return [picture.name for picture in pictures]
 
 
 def _in_short(run: Run) -> str:

@@ -46,7 +46,10 @@ SIGNIFICANT: Final = 4  # digits: more than any figure is good to
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run of the benchmark; ``scenarios`` holds [median, least, most] by scenario, peer and figure."""
+    """One run of the benchmark.
+
+    ``scenarios`` holds [median, least, most] by scenario, peer and figure; the median alone where no more is known.
+    """
 
     at: str
     machine: dict[str, str]

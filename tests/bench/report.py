@@ -23,6 +23,9 @@ from tests.bench.scenarios import SCENARIOS
 
 SECTION: Final = "bench"  # this report's; those of the other programs stand beside it in the same page
 CONNECTION_SCENARIOS: Final = ("L", "M")
+HISTORY: Final = """![How many times amqpd's CPU RabbitMQ takes, by commit]({})
+
+Of all runs in `tests/bench/history` in which both were measured; a run on another machine shows as a ratio too."""
 # Scenario -> the figures it is compared by, each with what it is of; all others: CPU per message.
 COMPARED: Final = {
     "K": {"the fill": FILL_CPU, "the drain": DRAIN_CPU},
@@ -47,11 +50,12 @@ def write_between_marks(path: Path, report: str, section: str) -> None:
     path.write_text(replace_between_marks(page, report, section))
 
 
-def render(results: Results, picture: str = "") -> str:
-    """The report; ``picture`` is the file it shows, if there is one."""
+def render(results: Results, picture: str = "", history_picture: str = "") -> str:
+    """The report; the pictures are the files that it shows, if there are any."""
     sections = {
         "What a message costs": _compared(results, picture),
         "Against another commit": _against(results),
+        "From run to run": HISTORY.format(history_picture) if history_picture else "",
         "Goals": _goals(results),
         "Scenarios": _scenarios(results),
         "Connections": _connections(results),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import elsewhere, history, loadgen, programs, report, scenario_plot
+from tests.bench import elsewhere, history, history_plot, loadgen, programs, report, scenario_plot
 from tests.bench.disk import Sync
 from tests.bench.loadgen import Outcome
 from tests.bench.results import CPU, LifeCycle, Results, Run, Spread
@@ -250,6 +250,16 @@ def test_picture_has_a_panel_a_scenario(tmp_path: Path) -> None:
     scenario_plot.draw(measured, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert "![Broker CPU of each scenario](plot.png)" in report.render(measured, "plot.png")
+
+
+def test_history_is_drawn_where_both_were_measured(tmp_path: Path) -> None:
+    both = history.of(results(run("amqpd", SAMPLE_A, broker_cpu_us_per_msg=1.0), run("rabbitmq", SAMPLE_A)), "1")
+    both.machine["commit"] = "abc1234"
+    assert history_plot.drawable([both, history.of(results(run("amqpd", SAMPLE_A)), "2")]) == [both]
+    history_plot.draw([both, both], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    text = report.render(results(run("amqpd", SAMPLE_A)), "now.png", "then.png")
+    assert text.index("](now.png)") < text.index("## From run to run") < text.index("](then.png)")
 
 
 def test_where_amqpd_was_built_is_no_part_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
