@@ -99,7 +99,8 @@ def bindings(job: Job, count: int) -> Figures:
 
 
 def fanout(job: Job, count: int) -> Figures:
-    return _message(job.load("--fanout-queues", str(count), "--backlog", "100000"))
+    """With so few under way that the one consumer is never owed more than its connection may be."""
+    return _message(job.load("--fanout-queues", str(count), "--backlog", "8000"))
 
 
 def churn(job: Job, count: int) -> Figures:
