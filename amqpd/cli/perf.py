@@ -3,8 +3,7 @@
 Owns words, signals and exit codes; the load itself is ``amqpd.perf``, loaded when there is one.
 """
 
-import json
-import secrets
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -65,59 +64,95 @@ def perf(
     uri: Annotated[
         str, _option("--uri", "-h", help="Where the broker is.  [default the one on this machine]", metavar="URI")
     ] = ("amqp://guest:guest@127.0.0.1:5672/%2F"),
-    run_id: Annotated[str, _option("--id", "-d", help="A name for the run.  [default a random one]")] = "",
-    producers: Annotated[int, _option("--producers", "-x", help="Producers, a connection each.  [default 1]")] = 1,
-    consumers: Annotated[int, _option("--consumers", "-y", help="Consumers, a connection each.  [default 1]")] = 1,
-    time_s: Annotated[float, _option("--time", "-z", help="Stop after so many seconds.  [default at Ctrl-C]")] = 0,
-    pmessages: Annotated[int, _option("--pmessages", "-C", help="Stop when each producer has published so many.")] = 0,
-    cmessages: Annotated[int, _option("--cmessages", "-D", help="Stop when each consumer has consumed so many.")] = 0,
+    run_id: Annotated[
+        str, _option("--id", "-d", help="A name for the run.  [default a random one]", metavar="NAME")
+    ] = "",
+    producers: Annotated[
+        int, _option("--producers", "-x", help="Producers, a connection each.  [default 1]", metavar="NUMBER")
+    ] = 1,
+    consumers: Annotated[
+        int, _option("--consumers", "-y", help="Consumers, a connection each.  [default 1]", metavar="NUMBER")
+    ] = 1,
+    time_s: Annotated[
+        float, _option("--time", "-z", help="Stop after so many seconds.  [default at Ctrl-C]", metavar="SECONDS")
+    ] = 0,
+    pmessages: Annotated[
+        int, _option("--pmessages", "-C", help="Stop when each producer has published so many.", metavar="NUMBER")
+    ] = 0,
+    cmessages: Annotated[
+        int, _option("--cmessages", "-D", help="Stop when each consumer has consumed so many.", metavar="NUMBER")
+    ] = 0,
     size: Annotated[
-        str, _option("--size", "-s", help="Bytes of a body; or several, in turn: 100,1000.  [default 16]")
+        str,
+        _option(
+            "--size", "-s", help="Bytes of a body; or several, in turn: 100,1000.  [default 16]", metavar="BYTES[,...]"
+        ),
     ] = "16",
     variable_size: Annotated[
         list[str] | None,
         _option("--variable-size", "-vs", help="Bytes for so many seconds; again and again.", metavar="BYTES:SECONDS"),
     ] = None,
-    rate: Annotated[float, _option("--rate", "-r", help="Messages a second of each producer.  [default any]")] = 0,
+    rate: Annotated[
+        float, _option("--rate", "-r", help="Messages a second of each producer.  [default any]", metavar="NUMBER")
+    ] = 0,
     variable_rate: Annotated[
         list[str] | None,
         _option("--variable-rate", "-vr", help="A rate for so many seconds; again and again.", metavar="RATE:SECONDS"),
     ] = None,
     publishing_interval: Annotated[
-        float, _option("--publishing-interval", "-P", help="Instead of a rate: seconds between two messages.")
+        float,
+        _option(
+            "--publishing-interval", "-P", help="Instead of a rate: seconds between two messages.", metavar="SECONDS"
+        ),
     ] = 0,
-    confirm: Annotated[int, _option("--confirm", "-c", help="Confirms, and so many outstanding at most.")] = 0,
+    confirm: Annotated[
+        int, _option("--confirm", "-c", help="Confirms, and so many outstanding at most.", metavar="NUMBER")
+    ] = 0,
     flag: Annotated[
-        list[str] | None, _option("--flag", "-f", help="persistent (and the queues durable) or mandatory.")
+        list[str] | None,
+        _option("--flag", "-f", help="persistent (and the queues durable) or mandatory.", metavar="NAME"),
     ] = None,
     qos: Annotated[
-        int, _option("--qos", "--prefetch", "-q", help="Prefetch count of each consumer.  [default any]")
+        int,
+        _option("--qos", "--prefetch", "-q", help="Prefetch count of each consumer.  [default any]", metavar="NUMBER"),
     ] = 0,
     multi_ack_every: Annotated[
-        int, _option("--multi-ack-every", "-A", help="One ack for so many messages.  [default 1]")
+        int, _option("--multi-ack-every", "-A", help="One ack for so many messages.  [default 1]", metavar="NUMBER")
     ] = 1,
     autoack: Annotated[bool, _option("--autoack", "-a", help="Consume without acks.")] = False,
     consumer_rate: Annotated[
-        float, _option("--consumer-rate", "-R", help="Messages a second of each consumer, at most.")
+        float, _option("--consumer-rate", "-R", help="Messages a second of each consumer, at most.", metavar="NUMBER")
     ] = 0,
     consumer_latency: Annotated[
-        float, _option("--consumer-latency", "-L", help="Microseconds that each message takes a consumer.")
+        float,
+        _option(
+            "--consumer-latency", "-L", help="Microseconds that each message takes a consumer.", metavar="MICROSECONDS"
+        ),
     ] = 0,
     variable_latency: Annotated[
         list[str] | None,
         _option("--variable-latency", "-vl", help="The same, for so many seconds.", metavar="MICROSECONDS:SECONDS"),
     ] = None,
     queue: Annotated[
-        str, _option("--queue", "-u", help="One queue for all.  [default one for each consumer, with a copy of all]")
+        str,
+        _option(
+            "--queue",
+            "-u",
+            help="One queue for all.  [default one for each consumer, with a copy of all]",
+            metavar="NAME",
+        ),
     ] = "",
     queue_pattern: Annotated[
-        str, _option("--queue-pattern", "-qp", help="Many queues, producers and consumers in turn: perf-%d.")
+        str,
+        _option(
+            "--queue-pattern", "-qp", help="Many queues, producers and consumers in turn: perf-%d.", metavar="PATTERN"
+        ),
     ] = "",
     queue_pattern_from: Annotated[
-        int | None, _option("--queue-pattern-from", "-qpf", help="The first number of the pattern.")
+        int | None, _option("--queue-pattern-from", "-qpf", help="The first number of the pattern.", metavar="NUMBER")
     ] = None,
     queue_pattern_to: Annotated[
-        int | None, _option("--queue-pattern-to", "-qpt", help="The last number of the pattern.")
+        int | None, _option("--queue-pattern-to", "-qpt", help="The last number of the pattern.", metavar="NUMBER")
     ] = None,
     queue_args: Annotated[
         str, _option("--queue-args", "-qa", help="Arguments of the queues: x-max-length=10,...", metavar="NAME=VALUE")
@@ -126,18 +161,27 @@ def perf(
         str, _option("--auto-delete", "-ad", help="false: leave the queues there in the end.", metavar="true|false")
     ] = "true",
     exchange: Annotated[
-        str | None, _option("--exchange", "-e", help="Publish there.  [default amq.TYPE, or straight to the queue]")
+        str | None,
+        _option(
+            "--exchange", "-e", help="Publish there.  [default amq.TYPE, or straight to the queue]", metavar="NAME"
+        ),
     ] = None,
-    exchange_type: Annotated[str, _option("--type", "-t", help="Type of the exchange.  [default direct]")] = "direct",
+    exchange_type: Annotated[
+        str, _option("--type", "-t", help="Type of the exchange.  [default direct]", metavar="NAME")
+    ] = "direct",
     routing_key: Annotated[
-        str | None, _option("--routing-key", "-k", help="Of messages and bindings.  [default the queue's name]")
+        str | None,
+        _option("--routing-key", "-k", help="Of messages and bindings.  [default the queue's name]", metavar="KEY"),
     ] = None,
     predeclared: Annotated[
         bool, _option("--predeclared", "-p", help="Declare and bind nothing: all is there already.")
     ] = False,
-    interval: Annotated[float, _option("--interval", "-i", help="Seconds between two lines.  [default 1]")] = 1,
+    interval: Annotated[
+        float, _option("--interval", "-i", help="Seconds between two lines.  [default 1]", metavar="SECONDS")
+    ] = 1,
     json_file: Annotated[
-        Path | None, _option("--json", help="Write all figures there; - is stdout, and the lines go to stderr.")
+        Path | None,
+        _option("--json", help="Write all figures there; - is stdout, and the lines go to stderr.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Put load on a broker."""
@@ -148,7 +192,7 @@ def perf(
         flags = plans.parse_flags(flag or [])
         plan = plans.Plan(
             uri=uri,
-            run_id=run_id or f"perf-{secrets.token_hex(3)}",
+            run_id=run_id or f"perf-{os.urandom(3).hex()}",
             producers=producers,
             consumers=consumers,
             sizes=plans.parse_sizes(size),
@@ -230,6 +274,8 @@ def _print(lines: Iterable[str], out: TextIO) -> None:
 
 
 def _write_json(plan: "Plan", result: "Result", samples: list["Sample"], file: TextIO) -> None:
+    import json
+
     from amqpd.perf.address import without_password
 
     figures = result.as_json({**asdict(plan), "uri": without_password(plan.uri)}, samples)

@@ -12,7 +12,10 @@ from typing import Any
 
 import pika
 import pytest
+import typer
+from typer.core import TyperGroup
 
+from amqpd.cli import commands
 from amqpd.perf import load
 from amqpd.perf.link import BrokerError
 from amqpd.perf.plan import Plan, Schedule
@@ -214,3 +217,12 @@ def test_a_signal_ends_it_with_the_summary(broker: Broker, number: int) -> None:
 def test_help_loads_no_load() -> None:
     done = in_child("-c", "import sys; import amqpd.cli.commands; print('amqpd.perf' in sys.modules)")
     assert done.stdout == "False\n", done.stderr
+
+
+def test_the_page_has_every_option_and_no_other() -> None:
+    group = typer.main.get_command(commands.app)
+    assert isinstance(group, TyperGroup)
+    options = {word for option in group.commands["perf"].params for word in option.opts} - {"-?", "--help"}
+    table = (ROOT / "docs" / "perf.md").read_text().partition("## Options")[2]
+    cells = "".join("".join(row.split("|")[1:3]) for row in table.splitlines() if row.startswith("|"))
+    assert set(re.findall(r"`(-[^`]+)`", cells)) == options

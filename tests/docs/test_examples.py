@@ -19,6 +19,7 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks, name_of
 
 DEFAULT_ADDRESS = "amqp://guest:guest@127.0.0.1:5672/"
 RUN_TIMEOUT_S = 30
+SHORTLY = ["--time", "0.3", "--interval", "0.1"]  # the last that is said of an option counts
 PYTHON_BLOCKS = [
     block for page in PAGES for block in blocks(page) if block.language == "python" and block.file_name is None
 ]
@@ -59,7 +60,9 @@ def test_python_blocks_print_what_is_shown(page: Path, amqpd: Broker) -> None:
 @pytest.mark.parametrize(
     ("block", "line"), COMMAND_LINES, ids=[f"{block.name} {line}" for block, line in COMMAND_LINES]
 )
-def test_commands_exist(block: Block, line: str, amqpd: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_exist(
+    block: Block, line: str, amqpd: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     started: list[Settings] = []
 
     def note(settings: Settings, **others: object) -> int:
@@ -77,6 +80,10 @@ def test_commands_exist(block: Block, line: str, amqpd: Broker, monkeypatch: pyt
             case ["amqpd", "trace", *_]:
                 with pytest.raises(SystemExit, match=r"^0$"):  # as typer ends
                     main.run(words[1:])
+            case ["amqpd", "perf", *_]:  # for real, but not for so long
+                monkeypatch.chdir(tmp_path)
+                with pytest.raises(SystemExit, match=r"^0$"):
+                    main.run([*words[1:], *SHORTLY, "--uri", amqpd.url])
             case ["amqpd", *rest]:
                 assert main.run(rest) == 0
             case ["python", "-c", program]:
