@@ -223,12 +223,12 @@ def perf(
         print(f"amqpd: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_USAGE) from None
     try:
-        with _open(json_file) as figures:
-            code = _run(plan, figures)
+        figures = _open(json_file)
     except OSError as error:
         print(f"amqpd: --json {json_file}: {error.strerror}", file=sys.stderr)
         raise typer.Exit(EXIT_USAGE) from None
-    raise typer.Exit(code)
+    with figures as file:
+        raise typer.Exit(_run(plan, file))
 
 
 def _open(json_file: Path | None) -> AbstractContextManager[TextIO | None]:
@@ -256,10 +256,13 @@ def _run(plan: "Plan", figures: TextIO | None) -> int:
             load = Load(plan, should_stop, show)
             _print([heading(plan)], out)
             result = load.run()
+        _print(summary(plan, result), out)
     except BrokerError as error:
         print(f"amqpd: {error}{hint(error)}", file=sys.stderr)
         return EXIT_BROKER
-    _print(summary(plan, result), out)
+    except BrokenPipeError:  # `| head` has seen enough; nothing is left to be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return 0
     if figures is not None:
         _write_json(plan, result, samples, figures)
     if result.error:

@@ -17,6 +17,7 @@ class Table:
         self._has_returns = plan.mandatory
         self._has_consumers = plan.consumers > 0
         self._has_producers = plan.producers > 0
+        self._time_digits = 0 if plan.interval_s % 1 == 0 else 1
         self._line = 0
 
     def lines(self, sample: Sample) -> Iterator[str]:
@@ -53,8 +54,8 @@ class Table:
         return [("med", 8, "median")] if self._has_returns else [("med", 6, "median"), ("p99", 6, "p99")]
 
     def _row(self, sample: Sample) -> str:
-        cells = [f"{sample.at_s:5.0f}"]
-        cells += [f"{getattr(sample, name):{width}.0f}" for _, width, name in self._rates()]
+        cells = [f"{sample.at_s:5.{self._time_digits}f}"]
+        cells += [f"{rate(getattr(sample, name)):>{width}}" for _, width, name in self._rates()]
         if self._has_consumers:
             names = ("min", "median", "p75", "p95", "p99", "max")
             cells += [_time(sample.latency_us, name, 6) for name in names]
@@ -65,6 +66,11 @@ class Table:
 
 def _time(times: Quantiles | None, name: str, width: int) -> str:
     return f"{'-' if times is None else milliseconds(getattr(times, name)):>{width}}"
+
+
+def rate(per_second: float) -> str:
+    """Messages a second: 0.5, 9.9, 10, 123456."""
+    return f"{per_second:.{1 if 0 < per_second < 9.95 else 0}f}"
 
 
 def milliseconds(us: float) -> str:
@@ -88,9 +94,9 @@ def summary(plan: Plan, result: Result) -> Iterator[str]:
     counts = result.counts
     yield f"{result.run_id}: {result.seconds:.1f} s"
     if plan.producers:
-        yield f"published   {counts.published:>10}  {result.publish_rate:>8.0f}/s{_fates(plan, result)}"
+        yield f"published   {counts.published:>10}  {rate(result.publish_rate):>8}/s{_fates(plan, result)}"
     if plan.consumers:
-        yield f"consumed    {counts.consumed:>10}  {result.consume_rate:>8.0f}/s{_others(plan, result)}"
+        yield f"consumed    {counts.consumed:>10}  {rate(result.consume_rate):>8}/s{_others(plan, result)}"
     if result.left_in_queues:
         yield f"left        {result.left_in_queues:>10}  in the queue{'s' if len(plan.queues) != 1 else ''}"
     if result.latency_us:

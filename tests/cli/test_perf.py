@@ -214,6 +214,19 @@ def test_a_signal_ends_it_with_the_summary(broker: Broker, number: int) -> None:
     assert not broker.queue("q2").exists
 
 
+def test_who_has_seen_enough_ends_it(broker: Broker) -> None:
+    command = [sys.executable, "-m", "amqpd", "perf", "-h", broker.url, "-i", "0.1", "-r", "500", "-u", "q3"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, cwd=ROOT, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert not broker.queue("q3").exists
+
+
 def test_help_loads_no_load() -> None:
     done = in_child("-c", "import sys; import amqpd.cli.commands; print('amqpd.perf' in sys.modules)")
     assert done.stdout == "False\n", done.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from amqpd.perf.figures import Counts, Quantiles, Sample, Verdict
 from amqpd.perf.plan import Plan
-from amqpd.perf.table import LINES_A_PAGE, Table, heading, milliseconds, summary
+from amqpd.perf.table import LINES_A_PAGE, Table, heading, milliseconds, rate, summary
 from tests.perf.test_figures import result
 
 TIMES = Quantiles(53, 1234, 12_345, 123_456, 1_234_567, 12_345_678)
@@ -75,6 +75,18 @@ def test_the_heading_comes_again() -> None:
     table = Table(Plan())
     counts = [len(list(table.lines(SAMPLE))) for _ in range(LINES_A_PAGE + 2)]
     assert counts == [3] + [1] * (LINES_A_PAGE - 1) + [3, 1]
+
+
+def test_times_have_a_digit_more_where_intervals_are_no_seconds() -> None:
+    (_, _, line) = Table(Plan(interval_s=0.5)).lines(replace(SAMPLE, at_s=1.5))
+    assert line.startswith("  1.5  123456")
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"), [(0, "0"), (0.25, "0.2"), (9.94, "9.9"), (9.96, "10"), (123_456.7, "123457")]
+)
+def test_low_rates_have_a_digit_more(per_second: float, text: str) -> None:
+    assert rate(per_second) == text
 
 
 @pytest.mark.parametrize(
