@@ -5,15 +5,22 @@ const readline = require('node:readline');
 const { setTimeout: sleep } = require('node:timers/promises');
 
 const LACKS = 77; // the exit code that says: this client cannot
-const WAIT_MS = 50_000; // for a scenario: less than what the runner waits, so that it is told what was waited for
+const WAIT_MS = 30_000; // for a scenario, without what it asks for: to start a broker may take as long again
 
 const url = process.env.AMQP_URL;
+let watch; // ends a scenario that waits for what does not come
 const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 /** Has the runner do something to the broker; resolves when it is done. */
 async function ask(words) {
+  clearTimeout(watch);
   console.log(`ask ${words}`);
   assert.equal((await answers.next()).value, 'done');
+  startWatch();
+}
+
+function startWatch() {
+  watch = setTimeout(() => assert.fail(`still waiting after ${WAIT_MS / 1000} s`), WAIT_MS);
 }
 
 /** Where to connect to as somebody else or elsewhere: `{ password: 'wrong' }`. */
@@ -32,7 +39,7 @@ async function play(scenarios, version) {
   if (scenario === 'version') {
     console.log(`version ${version}`);
   } else if (scenario in scenarios) {
-    setTimeout(() => assert.fail(`still waiting after ${WAIT_MS} ms`), WAIT_MS);
+    startWatch();
     await scenarios[scenario]();
   } else {
     console.log(`nobody wrote ${scenario}`);

@@ -12,7 +12,7 @@ const { firstValueFrom, timeout } = require('rxjs');
 const stagehand = require('../stagehand');
 
 const { ask, elsewhere, play, sleep, until, url } = stagehand;
-const socketOptions = { reconnectTimeInSeconds: 0.2, heartbeatIntervalInSeconds: 1 };
+const socketOptions = { reconnectTimeInSeconds: 0.2 };
 
 /** The class that TypeScript's decorators would make: `handlers` are patterns and what is done with a message. */
 function controller(decorator, handlers) {
@@ -50,7 +50,7 @@ async function client(options = {}) {
   return proxy;
 }
 
-const call = (proxy, pattern, data) => firstValueFrom(proxy.send(pattern, data).pipe(timeout(20_000)));
+const call = (proxy, pattern, data, patienceMs = 20_000) => firstValueFrom(proxy.send(pattern, data).pipe(timeout(patienceMs)));
 const emit = (proxy, pattern, data) => firstValueFrom(proxy.emit(pattern, data), { defaultValue: null });
 
 const numbers = (count) => stagehand.numbers(count).map(Number);
@@ -183,8 +183,8 @@ const scenarios = {
       seen.add(number);
       context.getChannelRef().ack(context.getMessage());
     };
-    await serve(controller(EventPattern, { work }), { noAck: false, ...durable });
-    await serve(controller(MessagePattern, { double: (number) => 2 * number }), { queue: 'calls' });
+    const worker = await serve(controller(EventPattern, { work }), { noAck: false, ...durable });
+    const server = await serve(controller(MessagePattern, { double: (number) => 2 * number }), { queue: 'calls' });
     const kept = await client({ queue: 'kept', ...durable });
     const [proxy, caller] = [await client(durable), await client({ queue: 'calls' })];
     const untilDone = async (action) => {
@@ -194,14 +194,16 @@ const scenarios = {
     const killed = ask('kill');
     for (const number of numbers(40)) await untilDone(() => emit(proxy, 'work', number));
     await killed;
+    await until(() => [worker, server, kept, proxy, caller].every((each) => each.unwrap().isConnected()));
     await untilDone(() => emit(proxy, 'work', 40));
     await until(() => seen.size === 41);
-    await untilDone(async () => assert.equal(await call(caller, 'double', 21), 42));
+    // A call is lost with the connection on which it waits for its answer: nobody repeats it.
+    await untilDone(async () => assert.equal(await call(caller, 'double', 21, 2_000), 42));
     await until(async () => (await kept.channel.checkQueue('kept')).messageCount === 20);
   },
 
   async heartbeat_loss() {
-    const proxy = await client();
+    const proxy = await client({ socketOptions: { ...socketOptions, heartbeatIntervalInSeconds: 1 } });
     const lost = new Promise((resolve) => proxy.on('disconnect', ({ err }) => resolve(err)));
     await sleep(3000); // heartbeats go both ways meanwhile
     await ask('freeze 6');
