@@ -36,6 +36,7 @@ from tests.support.raw_peer import (
 PLOT_NAME: Final = "performance-scale.png"
 HEARTBEAT_S: Final = 10
 SETTLE_S: Final = 1.0  # before memory is read
+FIRST_SETTLE_S: Final = 3.0  # after a start: RabbitMQ gives back what it took for that
 CHANNEL_MESSAGES: Final = 20_000
 BATCH: Final = 1000  # messages in a write, however many channels they are spread over
 SPARE_FILES: Final = 200  # open files of a process beside its connections
@@ -216,6 +217,8 @@ def _run(job: Job, kind: Kind, count: int, files_max: int) -> Run:
     try:
         if not job.lives.running:
             job.lives.start()
+            if kind.fresh:
+                time.sleep(FIRST_SETTLE_S)
         return Run(name, kind.name, count, "", kind.measure(job, count))
     except (PeerError, AssertionError, OSError) as error:
         return Run(name, kind.name, count, str(error) or type(error).__name__)

@@ -43,7 +43,7 @@ def draw(runs: list[Run], path: Path) -> None:
 def _panel(axes: Axes, runs: list[Run], cost: Cost, peers: list[str]) -> None:
     drawn: list[tuple[int, float]] = []
     for peer in peers:
-        points = [(count, value) for count, value in series(runs, cost, peer) if value > 0]
+        points = series(runs, cost, peer)
         colour, mark = _style(peer)
         axes.plot(*_unzipped(points), marker=mark, markersize=4, color=colour, linewidth=WIDTH)
         for count, value in points:

@@ -56,17 +56,17 @@ COSTS: Final = (
 
 
 def series(runs: list[Run], cost: Cost, peer: str) -> list[tuple[int, float]]:
-    """How many there were, and what each cost."""
+    """How many there were, and what each cost; not where the broker gave back more memory than they took."""
     return [
         (run.count, run.figures[cost.figure])
         for run in runs
-        if (run.kind, run.peer) == (cost.kind, peer) and cost.figure in run.figures
+        if (run.kind, run.peer) == (cost.kind, peer) and run.figures.get(cost.figure, 0.0) > 0
     ]
 
 
 def growth(points: list[tuple[int, float]]) -> float | None:
     """The cost where there are most, by that where there are fewest."""
-    if len(points) < 2 or points[0][1] <= 0:
+    if len(points) < 2:
         return None
     return points[-1][1] / points[0][1]
 
