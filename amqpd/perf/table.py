@@ -1,11 +1,13 @@
 """How a load looks on a terminal of 80 columns: a line each interval, and a summary."""
 
+import textwrap
 from collections.abc import Iterator
 
 from amqpd.perf import address
 from amqpd.perf.figures import Quantiles, Result, Sample
 from amqpd.perf.plan import Plan
 
+WIDTH = 80
 LINES_A_PAGE = 20  # the heading comes again after so many
 
 
@@ -90,7 +92,13 @@ def heading(plan: Plan) -> str:
 
 
 def summary(plan: Plan, result: Result) -> Iterator[str]:
-    """What the whole run was like, a line a fact."""
+    """What the whole run was like: a paragraph a fact, behind an empty line."""
+    yield ""
+    for fact in _facts(plan, result):
+        yield from textwrap.wrap(fact, WIDTH, subsequent_indent=" " * 12)
+
+
+def _facts(plan: Plan, result: Result) -> Iterator[str]:
     counts = result.counts
     yield f"{result.run_id}: {result.seconds:.1f} s"
     if plan.producers:
@@ -100,9 +108,9 @@ def summary(plan: Plan, result: Result) -> Iterator[str]:
     if result.left_in_queues:
         yield f"left        {result.left_in_queues:>10}  in the queue{'s' if len(plan.queues) != 1 else ''}"
     if result.latency_us:
-        yield f"latency     {_spread(result.latency_us)}"
+        yield f"latency, ms {_spread(result.latency_us)}"
     if result.confirm_latency_us:
-        yield f"confirms    {_spread(result.confirm_latency_us)}"
+        yield f"confirm, ms {_spread(result.confirm_latency_us)}"
     if result.blocked_s:
         yield f"blocked     the broker held publishers back for {result.blocked_s:.1f} s"
     yield f"verdict     {_verdict(result)}"
@@ -132,7 +140,7 @@ def _others(plan: Plan, result: Result) -> str:
 
 def _spread(times: Quantiles) -> str:
     names = ("min", "median", "p75", "p95", "p99", "max")
-    return ", ".join(f"{name} {milliseconds(getattr(times, name))}" for name in names) + " ms"
+    return ", ".join(f"{name} {milliseconds(getattr(times, name))}" for name in names)
 
 
 def _verdict(result: Result) -> str:

@@ -146,8 +146,9 @@ def test_a_run(capsys: pytest.CaptureFixture[str], broker: Broker) -> None:
     rows = list(itertools.takewhile(lambda line: line.startswith(" "), said[3:]))
     assert rows
     assert all(re.fullmatch(r"[ .\d-]{77}", row) for row in rows)
-    names = ["mine:", "published", "consumed", "latency", "confirms", "verdict", "itself"]
-    assert [line.split()[0] for line in said[3 + len(rows) :]] == names
+    assert said[3 + len(rows)] == ""
+    names = ["mine:", "published", "consumed", "latency,", "confirm,", "verdict", "itself"]
+    assert [line.split()[0] for line in said[4 + len(rows) :]] == names
 
 
 def test_figures_for_a_program(capsys: pytest.CaptureFixture[str], broker: Broker, tmp_path: Path) -> None:
