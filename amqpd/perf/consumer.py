@@ -25,6 +25,7 @@ NS: Final = 1_000_000_000
 DAY_NS: Final = 86_400 * NS
 WAITING_MAX: Final = 1000
 UNKNOWN: Final = -1  # a time
+HALF_TURN: Final = 1 << 31  # of sequence numbers: what is further back than that is further on
 
 
 class Tally:
@@ -133,14 +134,16 @@ class Consumer:
         if (word >> 48) & 0xFFFF != tally.run or producer >= len(self.ledgers):
             tally.foreign += 1
             return
+        last: i64 = self.last[producer]
         sequence = word & 0xFFFFFFFF
+        sequence += ((last - sequence + HALF_TURN) >> 32) << 32  # four bytes of it are in the stamp
         if self.is_redelivered:
             tally.redelivered += 1
             self.ledgers[producer].note(sequence)
         elif not self.ledgers[producer].note(sequence):
             tally.duplicates += 1
             tally.complain("came twice", self.queue, producer, sequence)
-        elif sequence < self.last[producer]:
+        elif sequence < last:
             tally.reordered += 1
             tally.complain("came late", self.queue, producer, sequence)
         else:

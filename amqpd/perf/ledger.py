@@ -21,7 +21,8 @@ class Ledger:
         self.number: i64 = -1  # of the page at hand
         self.page = bytearray()  # empty for one that is complete
         self.open: dict[int, bytearray] = {}  # the other pages that have begun
-        self.complete: set[int] = set()
+        self.floor: i64 = 0  # all pages below are complete
+        self.complete: set[int] = set()  # those beyond a page that is not
 
     def note(self, sequence: i64) -> bool:
         """Whether it comes for the first time."""
@@ -41,20 +42,27 @@ class Ledger:
         if self.page and self.number >= 0:
             if self.page.count(1) == PAGE:
                 self.complete.add(int(self.number))
+                while self.floor in self.complete:
+                    self.complete.remove(int(self.floor))
+                    self.floor += 1
             else:
                 self.open[int(self.number)] = self.page
         self.number = number
-        if number in self.complete:
+        if self.is_complete(number):
             self.page = bytearray()
         else:
             page = self.open.pop(int(number), None)
             self.page = bytearray(PAGE) if page is None else page
 
+    def is_complete(self, number: i64) -> bool:
+        """Whether all of that page has come."""
+        return 0 <= number < self.floor or number in self.complete
+
     def first_missing(self, sent: int) -> int | None:
         """The lowest number below ``sent`` that has not come."""
         self.turn_to(-1)
-        for number in range((sent + PAGE - 1) >> PAGE_BITS):
-            if number not in self.complete:
+        for number in range(int(self.floor), (sent + PAGE - 1) >> PAGE_BITS):
+            if not self.is_complete(number):
                 at = self.open.get(number, bytearray(PAGE)).find(0)
                 missing = (number << PAGE_BITS) + at
                 if at >= 0 and missing < sent:

@@ -74,6 +74,16 @@ def test_what_comes_late() -> None:
     assert one.tally.faults == ["came late: queue 'q', message 2 of producer 0"]
 
 
+def test_numbers_go_on_beyond_four_bytes() -> None:
+    one = consumer()
+    one.last[0] = (1 << 32) - 3
+    numbers = [(1 << 32) - 2, (1 << 32) - 1, 0, 1, 1 << 31]
+    one.receive(b"".join(deliver(1, body(number)) for number in numbers), LATER)
+    assert (one.last[0], one.tally.duplicates, one.tally.reordered) == ((1 << 32) + (1 << 31), 0, 0)
+    one.receive(deliver(1, body(5)), LATER)
+    assert (one.last[0], one.tally.reordered) == ((1 << 32) + (1 << 31), 1)
+
+
 def test_producers_have_numbers_of_their_own() -> None:
     one = consumer()
     one.receive(b"".join(deliver(1, body(number, producer=who)) for number in (0, 1) for who in (0, 1)), LATER)

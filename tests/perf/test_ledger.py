@@ -21,7 +21,7 @@ def test_complete_pages_are_only_numbers() -> None:
     ledger = Ledger()
     for number in range(3 * PAGE + 1):
         assert ledger.note(number)
-    assert (ledger.complete, ledger.open) == ({0, 1, 2}, {})
+    assert (ledger.floor, ledger.complete, ledger.open) == (3, set(), {})
     assert not ledger.note(5)
     assert not ledger.note(3 * PAGE)
     assert ledger.first_missing(3 * PAGE + 1) is None
@@ -34,5 +34,10 @@ def test_a_gap_is_found_and_can_close() -> None:
         if number != 7:
             ledger.note(number)
     assert ledger.first_missing(2 * PAGE) == 7
+    ledger.turn_to(-1)
+    assert (ledger.floor, ledger.complete, list(ledger.open)) == (0, {1}, [0])
+    assert not ledger.note(PAGE + 3)
     assert ledger.note(7)
+    ledger.turn_to(-1)
+    assert (ledger.floor, ledger.complete, ledger.open) == (2, set(), {})
     assert ledger.first_missing(2 * PAGE) is None
