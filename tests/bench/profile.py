@@ -85,12 +85,26 @@ class Watched(Peer):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Of one scenario, a message each."""
+    """Of one scenario, a message each; ``threads``: the loop's first."""
 
     scenario: str
     messages: int
-    counts: Counts
-    other_threads: Cost
+    threads: list[Counts]
+
+    def counts(self) -> Counts:
+        """Of all threads."""
+        counts = Counts()
+        for thread in self.threads:
+            counts.add(thread)
+        return counts
+
+    def on_behalf(self) -> dict[Function, float]:
+        """``Counts.on_behalf`` of each thread by itself: what works for one does not work for another."""
+        found: dict[Function, float] = defaultdict(float)
+        for thread in self.threads:
+            for function, instructions in thread.on_behalf().items():
+                found[function] += instructions
+        return found
 
 
 def measure(name: str, load: Load, amqpd: Peer, workshop: Path, amqpload: Path) -> Profile:
@@ -137,13 +151,11 @@ def threads(output: Path, part: int) -> list[Counts]:
 def difference(name: str, load: Load, few: list[Counts], many: list[Counts]) -> Profile:
     """What one message costs of those that ``many`` has beyond ``few``."""
     messages = load.many - load.few
-    counts, others = Counts(), Cost()
+    each = [Counts() for _ in max(few, many, key=len)]
     for run, times in ((many, 1 / messages), (few, -1 / messages)):
-        for thread in run:
-            counts.add(thread, times)
-        for thread in run[1:]:
-            others.add(thread.total(), times)
-    return Profile(name, messages, counts, others)
+        for counts, its in zip(each, run, strict=False):
+            counts.add(its, times)
+    return Profile(name, messages, each)
 
 
 # --- the report -----------------------------------------------------------------------------------------------------
@@ -174,7 +186,7 @@ def render(profiles: list[Profile], top: int, facts: dict[str, str]) -> str:
 
 def _modules(profiles: list[Profile]) -> str:
     """A row a module, a column a scenario."""
-    columns = {profile.scenario: by_module(profile.counts) for profile in profiles}
+    columns = {profile.scenario: by_module(profile) for profile in profiles}
     told = {
         module: max(values[module] / sum(values.values()) for values in columns.values() if module in values)
         for module in dict.fromkeys(module for values in columns.values() for module in values)
@@ -189,10 +201,11 @@ def _modules(profiles: list[Profile]) -> str:
     return "## Module by module\n\n" + table("|".join(["module", *columns]), "l" + " r" * len(columns), rows)
 
 
-def by_module(counts: Counts) -> dict[str, float]:
+def by_module(profile: Profile) -> dict[str, float]:
     """Instructions of each compiled module, its own and those of libraries on its behalf; and all others."""
+    counts = profile.counts()
     modules: dict[str, float] = defaultdict(float)
-    for function, instructions in counts.on_behalf().items():
+    for function, instructions in profile.on_behalf().items():
         modules[_dotted(function)[0]] += instructions
     for function, cost in counts.own.items():
         if function.is_ours:
@@ -202,16 +215,18 @@ def by_module(counts: Counts) -> dict[str, float]:
 
 
 def _scenario(profile: Profile, top: int) -> str:
-    name, total, plain = profile.scenario, profile.counts.total(), profile.counts.plain()
+    name, counts = profile.scenario, profile.counts()
+    total, plain = counts.total(), counts.plain()
+    elsewhere = sum(thread.total().instructions for thread in profile.threads[1:])
     what = SCENARIOS[name].what if name in SCENARIOS else "the fill of K, beyond what a queue keeps in memory"
     each = "connection" if name == "L" else "message"
     summary = (
-        f"A {each}: {number(total.instructions)} instructions, {number(profile.other_threads.instructions)} of them "
+        f"A {each}: {number(total.instructions)} instructions, {number(elsewhere)} of them "
         f"outside of the loop's thread; {number(total.system_calls)} system calls, {number(total.busy_ns / 1e3)} us of "
         f"processor in them. Counted over {profile.messages:,}."
     )
     sections = {
-        "Functions of amqpd": _ours(profile.counts, plain, top),
+        "Functions of amqpd": _ours(profile, counts.inclusive(), plain, top),
         "Functions of all, alone": _alone(plain, total, top),
         "Calls out of amqpd": _calls_out(plain, top),
         "System calls": _system_calls(plain, top),
@@ -220,10 +235,10 @@ def _scenario(profile: Profile, top: int) -> str:
     return "\n\n".join([f"## {name}: {what}", summary, *tables])
 
 
-def _ours(counts: Counts, plain: Counts, top: int) -> str:
-    called, below = _called(plain), counts.inclusive()
+def _ours(profile: Profile, below: dict[Function, float], plain: Counts, top: int) -> str:
+    called = _called(plain)
     library: dict[Function, float] = defaultdict(float)
-    for function, instructions in counts.on_behalf().items():
+    for function, instructions in profile.on_behalf().items():
         library[function.plain()] += instructions
     with_library = {
         function: cost.instructions + library[function] for function, cost in plain.own.items() if function.is_ours

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from tests.bench import callgrind, profile
-from tests.bench.callgrind import Counts, Function
+from tests.bench.callgrind import Calls, Cost, Counts, Function
 from tests.bench.profile import Load, Profile
 
 OURS = "amqpd__mypyc.cpython-311-x86_64-linux-gnu.so"
@@ -127,25 +127,33 @@ def test_libraries_are_shared_out_by_cost(counts: Counts) -> None:
 
 
 def test_modules_and_the_rest_are_all_there_is(counts: Counts) -> None:
-    modules = profile.by_module(counts.without_jumps())
+    modules = profile.by_module(Profile("A", 1, [counts.without_jumps()]))
     assert modules["reactor"] == 500 + 2000
     assert modules["classic"] == 2900
     assert sum(modules.values()) == counts.total().instructions
+
+
+def test_another_thread_works_for_itself(counts: Counts) -> None:
+    """Though it calls the same functions of libraries."""
+    committer = Counts()
+    committer.own[CALL].instructions = 700
+    committer.calls[EVAL, CALL].add(Calls(10, Cost(700)))
+    modules = profile.by_module(Profile("D", 1, [counts.without_jumps(), committer]))
+    assert modules["reactor"] == 500 + 2000
+    assert sum(modules.values()) == counts.total().instructions + 700
 
 
 def test_what_many_messages_cost_beyond_few_is_divided(counts: Counts) -> None:
     twice, other = Counts(), Counts()
     twice.add(counts, 2)
     other.add(counts)
-    result = profile.difference("A", Load(10, 110), [counts], [twice, other])
-    assert result.messages == 100
-    assert result.counts.total().instructions == pytest.approx(130)
-    assert result.other_threads.instructions == pytest.approx(65)
-    assert result.counts.calls[EVAL, TURN].count == pytest.approx(0.2)
+    loop, committer = profile.difference("A", Load(10, 110), [counts], [twice, other]).threads
+    assert loop.total().instructions == committer.total().instructions == pytest.approx(65)
+    assert loop.calls[EVAL, TURN].count == pytest.approx(0.1)
 
 
 def test_report_names_functions_as_the_source_does(counts: Counts) -> None:
-    text = profile.render([Profile("L", 10, counts.without_jumps(), callgrind.Cost())], 5, {"commit": "abc"})
+    text = profile.render([Profile("L", 10, [counts.without_jumps()])], 5, {"commit": "abc"})
     assert "| reactor.Reactor.turn_once | 10.0 | 500 | 2,000 | 2,500 | 5,500 |" in text
     assert "| reactor.Reactor.turn_once | PyObject_VectorcallMethod, CPython | 10.0 | 2,000 |" in text
     assert "| malloc, libc | 20.0 | 200 | 3.1% |" in text
