@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -90,6 +90,9 @@ class Broker(ABC):
     def control(self, *words: str) -> str:
         """What rabbitmqctl, or amqpd ctl, prints for these words; raises BrokerFailed with what it complains of."""
         raise BrokerFailed(f"{self.name} was started by somebody else, and is not ours to control")
+
+    def forget(self, vhosts: Iterable[str]) -> None:
+        """These virtual hosts are not needed any more; nothing to do where they cost nothing."""
 
     def __enter__(self) -> Self:
         try:
@@ -312,6 +315,11 @@ class RabbitMQ(ProcessBroker):
         if run.returncode:
             raise BrokerFailed(f"rabbitmqctl {' '.join(words)}: {run.stderr or run.stdout}")
         return run.stdout
+
+    def forget(self, vhosts: Iterable[str]) -> None:
+        """Each that is left makes the next start slower, by a quarter of a second on a busy machine."""
+        names = ",".join(f'<<"{name}">>' for name in vhosts)
+        self.control("eval", f'[rabbit_vhost:delete(Name, <<"interop">>) || Name <- [{names}]].')
 
     def _build_environment(self, distribution_port: int) -> dict[str, str]:
         foreign = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET")  # what the caller set for a node of their own

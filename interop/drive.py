@@ -78,7 +78,8 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Brokers of our own are thrown away."""
+        with contextlib.suppress(BrokerFailed):  # who is asked next will tell
+            self.broker.forget(self.vhosts.values())
 
     def version(self) -> str:
         """What the driver says its client is."""

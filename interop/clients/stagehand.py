@@ -68,13 +68,19 @@ def wait_for(
     condition: Callable[[], object], turn: Callable[[], object], idle: Callable[[], object] = lambda: None
 ) -> None:
     """Let callbacks run, a short turn at a time, until it is so; ``idle`` after a turn that timed out."""
-    gives_up_at = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < gives_up_at, "waited in vain"
+    for _ in turns(condition):
         try:
             turn()
         except TimeoutError:
             idle()
+
+
+def turns(condition: Callable[[], object]) -> Iterator[None]:
+    """One after another until it is so; the failure shows what the condition sees."""
+    gives_up_at = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < gives_up_at, f"waited in vain: {inspect.getclosurevars(condition).nonlocals}"
+        yield
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from collections.abc import Iterable
 from types import SimpleNamespace
 
 import pytest
 
 from interop import drive
+from interop.brokers import BrokerFailed
 from interop.drive import FAILED, LACKED, PASSED, Cell, Stage
 from tests.interop.fakes import Recorder, make_client
 
@@ -78,6 +80,20 @@ def test_what_a_broker_takes_is_not_held_against_the_driver(monkeypatch: pytest.
     monkeypatch.setattr(drive, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + broker.took))
     cell = play("import time; print('ask ctl status', flush=True); input(); time.sleep(0.1)", broker)
     assert cell.outcome == PASSED
+
+
+class Forgetful(Recorder):
+    """Writes down which virtual hosts it forgets, and complains of it."""
+
+    def forget(self, vhosts: Iterable[str]) -> None:
+        self.told.append(("forget", *vhosts))
+        raise BrokerFailed("it is down")
+
+
+def test_virtual_hosts_are_forgotten_once_a_row_is_over() -> None:
+    broker = Forgetful()
+    assert play("", broker).outcome == PASSED
+    assert broker.told == [("forget", "fake-rpc")]
 
 
 def test_a_driver_is_killed_when_all_is_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:

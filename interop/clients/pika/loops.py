@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from typing import Any
 import pika
 from pika.spec import Basic
 
-from interop.clients.stagehand import WAIT_S, url
+from interop.clients.stagehand import turns, url
 
 ADAPTER = sys.argv[1]  # select, asyncio or tornado
 MODULE = import_module(f"pika.adapters.{ADAPTER}_connection")
@@ -152,9 +151,7 @@ async def open_channel() -> AsyncIterator[Channel]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    gives_up_at = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < gives_up_at, "waited in vain"
+    for _ in turns(condition):
         later = Answer()
         LOOP.call_later(0.01, lambda: later.set_result(None))  # noqa: B023
         await later

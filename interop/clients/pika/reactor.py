@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -17,7 +16,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import ReconnectingClientFactory
 from twisted.internet.task import deferLater
 
-from interop.clients.stagehand import HOST, PORT, WAIT_S, url
+from interop.clients.stagehand import HOST, PORT, turns, url
 
 
 def make_protocol(address: str = "", **options: Any) -> Any:
@@ -69,9 +68,7 @@ class Factory(ReconnectingClientFactory):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    gives_up_at = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < gives_up_at, "waited in vain"
+    for _ in turns(condition):
         await deferLater(reactor, 0.01, lambda: None)
 
 
