@@ -85,7 +85,7 @@ def work(self: Task, number: int) -> tuple[int, str]:
     return number, self.request.hostname
 
 
-@app.task(bind=True)
+@app.task(bind=True, ignore_result=True)  # a worker without a pool ends if its broker dies while it sends a result
 def note(self: Task, text: object) -> None:
     """For who cannot wait for a result: a line in a file."""
     with Path(os.environ["NOTES"]).open("a", encoding="utf-8") as file:
