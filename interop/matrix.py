@@ -36,9 +36,10 @@ written by the command; nobody edits it.
 python -m interop.run
 ```
 
-The tables below say what became of each scenario. `yes`: every assertion held. `-`: the client cannot do that, and
-below the table is why. `**no**`: it failed. Where amqpd and RabbitMQ differ, a cell says both: amqpd / RabbitMQ. What a
-driver does for a scenario is in `interop/clients/`, a folder a client; how to add one is in `interop/README.md`.
+The first table counts the scenarios that passed, of those that the client can do at all. The others say what became of
+each: `yes`: every assertion held, on both brokers. `-`: the client cannot do that. **no**: it failed. Where amqpd and
+RabbitMQ differ, a cell says both: amqpd / RabbitMQ. Below each table is why. What a driver does for a scenario is in
+`interop/clients/`, a folder a client; how to add one is in `interop/README.md`.
 """
 NO_TLS: Final = "TLS is not among them: amqpd has no listener for it yet, so no client is asked to."
 CAMPAIGN_HEAD: Final = """
@@ -181,7 +182,7 @@ def describe_run() -> str:
 
 def _overview(rows: Sequence[Kept]) -> str:
     """A line a client: how much of what it can do it could do."""
-    lines = ["| | | | amqpd | RabbitMQ | cannot |", "|-|-|-|-|-|-|"]
+    lines = ["| Language | Client | Version | amqpd | RabbitMQ | Cannot |", "|-|-|-|-|-|-|"]
     for row in rows:
         lacked = {name for cells in row["cells"].values() for name, cell in cells.items() if cell["outcome"] == LACKED}
         what = [_share(row, broker) for broker in (Amqpd.name, RabbitMQ.name)] + [str(len(lacked) or "")]
