@@ -21,7 +21,7 @@ Clock = Callable[[], int]  # nanoseconds since 1970
 class Seat:
     """A connection of the load, whose socket does not block any more."""
 
-    def __init__(self, link: Link, worker: Producer | Consumer, poller: select.epoll) -> None:
+    def __init__(self, link: Link, worker: Producer | Consumer, poller: select.epoll, buffer: memoryview) -> None:
         self.link = link
         self.worker = worker
         self.unsent = b""  # what the kernel did not take
@@ -30,6 +30,7 @@ class Seat:
         self.blocked_at = 0  # when the broker began to hold publishers back; 0 while it does not
         self.blocked_ns = 0
         self._poller = poller
+        self._buffer = buffer  # for reads; to be used at once
         self._interest = READABLE
         link.socket.setblocking(False)
         poller.register(link.socket, READABLE)
@@ -66,14 +67,14 @@ class Seat:
     def receive(self, now: int) -> None:
         """One read, taken in. Raises BrokerError."""
         try:
-            chunk = self.link.socket.recv(RECEIVE_BYTES)
+            size = self.link.socket.recv_into(self._buffer)
         except BlockingIOError:
             return
         except OSError as error:
             raise BrokerError(f"the broker went away: {error.strerror or error}") from error
-        if not chunk:
+        if not size:
             raise BrokerError("the broker closed the connection without a word")
-        self.take(chunk, now)
+        self.take(bytes(self._buffer[:size]), now)
 
     def take(self, chunk: bytes, now: int) -> None:
         """What was received. Raises BrokerError when it is the end."""
@@ -126,13 +127,15 @@ class Room:
     def __init__(self, clock: Clock) -> None:
         self.now = clock
         self.poller = select.epoll()  # first of all, so that `select` can wait for it: below 1024
+        # One for all: to get so much memory from the kernel for each read, and give it back, costs more than the read.
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.seats: dict[int, Seat] = {}
         self.producers: list[tuple[Seat, Producer]] = []
         self.consumers: list[tuple[Seat, Consumer]] = []
 
     def seat(self, link: Link, worker: Producer | Consumer) -> None:
         """Take a connection over, with what was received on it already."""
-        seat = Seat(link, worker, self.poller)
+        seat = Seat(link, worker, self.poller, self._buffer)
         self.seats[link.socket.fileno()] = seat
         if isinstance(worker, Producer):
             self.producers.append((seat, worker))
@@ -143,7 +146,8 @@ class Room:
     def turn(self, wait_s: float) -> None:
         """Wait until something comes, or so long, and take it in. Raises BrokerError."""
         if 0 < wait_s < FINE_WAIT_S:
-            select.select([self.poller], [], [], wait_s)
+            if not select.select([self.poller], [], [], wait_s)[0]:
+                return
             wait_s = 0
         for descriptor, events in self.poller.poll(max(wait_s, 0)):
             seat = self.seats[descriptor]
