@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from amqpd.perf.figures import Counts, Quantiles, Sample, Verdict
-from amqpd.perf.plan import Plan
+from amqpd.perf.plan import Plan, Schedule
 from amqpd.perf.table import LINES_A_PAGE, Table, heading, milliseconds, rate, summary
 from tests.perf.test_figures import result
 
@@ -164,3 +164,5 @@ def test_a_verdict_says_what_is_not_known() -> None:
 
 def test_a_tool_that_is_the_bottleneck_says_so() -> None:
     assert "95% of a core, 9500.0 us a message: the broker may be faster" in told(cpu_s=1.9)
+    assert "faster" not in told(cpu_s=1.7)
+    assert "faster" not in told(Plan(rate=Schedule(((5.0, 0.0),))), cpu_s=1.9)
