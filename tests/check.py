@@ -123,9 +123,12 @@ def run_tests(report: Report, name: str, directory: Path, arguments: list[str]) 
 
 
 def workers() -> list[str]:
-    """One a core, four at most; the tests of a file stay together, and share its brokers."""
+    """One a core, four at most; the tests of a file stay together, and share its brokers.
+
+    xdist would put files of few tests last; one that takes minutes is to begin first (tests/interop/conftest.py).
+    """
     count = min(len(os.sched_getaffinity(0)), WORKERS_MAX)
-    return ["-n", str(count), "--dist", "loadfile"] if count > 1 else []
+    return ["-n", str(count), "--dist", "loadfile", "--no-loadscope-reorder"] if count > 1 else []
 
 
 def environment(directory: Path) -> dict[str, str]:
