@@ -22,7 +22,7 @@ sub done ($object, $method, %arguments) {
 sub connection ($closed = AE::cv, %changes) {
     my $told   = AE::cv;
     my $client = AnyEvent::RabbitMQ->new->load_xml_spec->connect(
-        url(), timeout => 10, nodelay => 1, %changes,
+        url(), timeout => 10, %changes,
         on_success      => sub { $told->send(@_) },
         on_failure      => sub { $told->croak($_[-1]) },
         on_read_failure => sub { say "read: @_" },
@@ -284,8 +284,13 @@ my %scenarios = (
         declare($channel, 'q');
         my @channels = map { (channel($connections[0]))[0] } 1 .. 999;
         done($_, 'confirm') for @channels;
-        put($_, '', 'q', [$_->id]) for @channels;
-        same(texts($channel, 'q'), [map { $_->id } @channels]);
+        my $confirmed = AE::cv;
+        for my $each (@channels) {    # not one by one: it writes a publish in parts, and the second waits for the first
+            $confirmed->begin;
+            $each->publish(routing_key => 'q', body => $each->id, on_ack => sub { $confirmed->end });
+        }
+        $confirmed->recv;
+        same([sort { $a <=> $b } texts($channel, 'q')->@*], [map { $_->id } @channels]);
         done($_, 'close') for @channels;
     },
 
