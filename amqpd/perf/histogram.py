@@ -58,6 +58,8 @@ class Histogram:
         """What ``share`` of them were not above, in nanoseconds; 0 without any."""
         if share <= 0.0:
             return int(self.smallest)
+        if share >= 1.0:
+            return int(self.largest)
         wanted = share * int(self.count)
         seen = 0
         for index, times in enumerate(self.buckets):
