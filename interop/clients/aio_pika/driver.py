@@ -425,7 +425,8 @@ async def reconnect() -> None:
                     await asyncio.sleep(0.1)
                     channel = channel if IS_ROBUST else await begin()
     await until(lambda: len(seen) == 20)
-    assert await take_all(await channel.get_queue("kept")) == [str(number) for number in range(10)]
+    kept = await take_all(await channel.get_queue("kept"))
+    assert kept == [str(number) for number in range(10)], kept
 
 
 async def heartbeat_loss() -> None:

@@ -213,8 +213,8 @@ async def reconnect() -> None:
 
 
 async def kick_anyway(task: Any, number: int) -> None:
-    """aio-pika comes back by itself; what was to be sent just then is tried again."""
-    async with asyncio.timeout(WAIT_S * 2):
+    """aio-pika comes back by itself, trying every five seconds; what was to be sent just then is tried again."""
+    async with asyncio.timeout(WAIT_S * 4):
         while True:
             try:
                 await task.kiq(number)
