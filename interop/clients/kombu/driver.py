@@ -327,7 +327,8 @@ def reconnect() -> None:
             if number == 9:
                 ask("kill")
         take = connection.ensure(producer, lambda: take_all(queue(connection.default_channel)), **policy)
-        assert take() == list(range(20))
+        taken = take()
+        assert taken == list(range(20)), taken
 
 
 def heartbeat_loss() -> None:

@@ -397,7 +397,7 @@ def reconnect() -> None:
                         break
         except AMQPConnectionError as error:
             print("lost:", repr(error))
-    assert seen == list(range(20))
+    assert seen == list(range(20)), seen
     assert connections == 2
 
 

@@ -394,7 +394,7 @@ async def reconnect() -> None:
                 await until(lambda: len(seen) == 20)
         except AMQPConnectionError as error:
             print("lost:", repr(error))
-    assert seen == list(range(20))
+    assert seen == list(range(20)), seen
     assert connections == 2
 
 

@@ -379,7 +379,7 @@ async def reconnect() -> None:
     factory = Factory(go_on)
     reactor.connectTCP(HOST, PORT, factory)
     await finished
-    assert seen == list(range(20))
+    assert seen == list(range(20)), seen
     assert connections == 2
 
 

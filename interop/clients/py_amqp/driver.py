@@ -369,7 +369,7 @@ def reconnect() -> None:
                 seen = [int(body) for body in take_all(channel, "q")]
         except (RecoverableConnectionError, OSError) as error:
             print("lost:", repr(error))
-    assert seen == list(range(20))
+    assert seen == list(range(20)), seen
     assert connections == 2
 
 
