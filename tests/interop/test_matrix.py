@@ -52,6 +52,12 @@ def test_each_reason_is_given_once() -> None:
     assert "| `tx` | - (1, 2) | - (1) |\n\n1. a: a says why\n2. a: another reason\n\n##" in page
 
 
+def test_a_reason_that_names_the_client_names_it_once() -> None:
+    kept = row("a", amqpd=LACKED).kept("today")
+    kept["cells"]["amqpd"]["tx"]["lines"] = ["a has none"]
+    assert "\n1. a has none\n" in matrix.page([kept], SCENARIOS)
+
+
 def test_variants_of_a_client_stay_side_by_side() -> None:
     rows = [row(name, variant=variant, amqpd=PASSED).kept("today") for name in "abc" for variant in "123"]
     page = matrix.page(rows, SCENARIOS)
