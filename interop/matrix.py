@@ -232,5 +232,6 @@ def _cell(row: Kept, scenario: str, notes: list[str]) -> str:
 def _why(row: Kept, scenario: str, cell: Kept) -> str:
     reason = cell["lines"][-1] if cell["lines"] else "it said nothing"
     if cell["outcome"] == LACKED:
-        return reason if reason.startswith(row["client"]) else f"{row['client']}: {reason}"
+        names_it = reason.startswith((f"{row['client']} ", f"{row['client']}'s "))
+        return reason if names_it else f"{row['client']}: {reason}"
     return f"{row['name']}, `{scenario}` on {cell['broker']}: {reason}"

@@ -42,20 +42,14 @@ def test_an_overview_then_a_table_a_language_with_its_reasons() -> None:
     assert "| C | c | 1.2 | not run: needs a tool | not run |  |\n" in page
     assert "| | a 1.2 | b 1.2 |" in page
     assert "| `connect` | yes | yes |" in page
-    assert "| `tx` | **no** / yes (1) | - (2) |\n\n1. a, `tx` on amqpd: a says why\n2. b: b says why\n" in page
+    assert "| `tx` | **no** / yes (1) | - (2) |\n\n1. a, `tx` on amqpd: a says why\n2. b says why\n" in page
 
 
 def test_each_reason_is_given_once() -> None:
     kept = row("a", amqpd=LACKED, rabbitmq=LACKED).kept("today")
     kept["cells"]["rabbitmq"]["tx"]["lines"] = ["another reason"]
     page = matrix.page([kept, row("a", variant="new", amqpd=LACKED).kept("today")], SCENARIOS)
-    assert "| `tx` | - (1, 2) | - (1) |\n\n1. a: a says why\n2. a: another reason\n\n##" in page
-
-
-def test_a_reason_that_names_the_client_names_it_once() -> None:
-    kept = row("a", amqpd=LACKED).kept("today")
-    kept["cells"]["amqpd"]["tx"]["lines"] = ["a has none"]
-    assert "\n1. a has none\n" in matrix.page([kept], SCENARIOS)
+    assert "| `tx` | - (1, 2) | - (1) |\n\n1. a says why\n2. a: another reason\n\n##" in page
 
 
 def test_variants_of_a_client_stay_side_by_side() -> None:
