@@ -110,8 +110,9 @@ class Race:
         with Stage(row.client, row.variant, broker, self._scenarios, stopping=self._stopping) as stage:
             row.version = row.version or stage.version()
             for scenario in self._scenarios:
+                cell = stage.play(scenario)
                 if self._stopping.is_set():
                     return
-                cells[scenario] = stage.play(scenario)
-                self._on_cell(row, scenario, cells[scenario])
+                cells[scenario] = cell
+                self._on_cell(row, scenario, cell)
         self._on_row(row, broker.name, time.monotonic() - since)
