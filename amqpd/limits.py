@@ -13,7 +13,10 @@ TABLE_ITEMS_MAX: Final = (
     8192  # fields of one table with all it holds: zero-width array elements cost nothing on the wire
 )
 RECEIVE_BYTES: Final = 65_536  # asked of the socket at once: hundreds of small publishes, one system call
-PUBLISH_ROUTES_MAX: Final = 4096  # raw publish arguments remembered a connection, then forgotten all at once
+RECEIVE_LARGE_BYTES: Final = 262_144  # the same while the rest of a large message is due
+RECEIVE_LARGE_FROM: Final = 8_192  # so much of it: fewer large messages then lie across two reads
+PUBLISH_ROUTES_MAX: Final = 4096  # raw publish methods that a connection may remember; then it forgets all at once
+PUBLISH_ROUTES_SHARED_MAX: Final = 131_072  # the same beyond those, of all connections together; 450 bytes each
 
 # -- a turn --
 TURN_BYTES: Final = 262_144  # taken from sockets before queues are pumped and outboxes written
@@ -27,6 +30,7 @@ STALE_TIMERS_MAX: Final = 1024  # deadlines that were set anew or cleared and st
 OUTBOX_HIGH_BYTES: Final = 1_048_576  # above: the connection's consumers have no credit
 OUTBOX_LOW_BYTES: Final = 262_144  # below: they have it again
 OUTBOX_STOP_BYTES: Final = 8_388_608  # above: nothing more is read from that peer until it reads
+LARGE_RECORD_BYTES: Final = 512  # contents from this size go into a segment by reference, until all of it is joined
 LARGE_PIECE_BYTES: Final = 16_384  # contents from this size go to the socket by reference, not by copy
 SEND_PIECES_MAX: Final = 512  # buffers in one sendmsg (IOV_MAX is 1024)
 

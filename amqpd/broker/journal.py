@@ -90,10 +90,11 @@ class Journal:
             for number, values in self.store.fetched():
                 has_news = True
                 self.fetching.pop(number).on_fetched(number, values)
-        completed = self.store.completed()
-        if completed > self.durable:
-            has_news = True
-            self._on_durable(completed)
+        if self.busy:
+            completed = self.store.completed()
+            if completed > self.durable:
+                has_news = True
+                self._on_durable(completed)
         if has_news and self.waiters:
             waiters = self.waiters
             self.waiters = []

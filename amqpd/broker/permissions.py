@@ -101,6 +101,10 @@ class Permissions:
                     f"refused for user '{user}'"
                 )
 
+    def has_topic(self, user: str, vhost: str, exchange: str) -> bool:
+        """Whether ``check_topic`` has anything to look at."""
+        return exchange in self._topics.get((user, vhost), {})
+
     def _pattern(self, text: str) -> Pattern:
         pattern = self._patterns.get(text)
         if pattern is None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mypy_extensions import i64
+
 from amqpd import limits
 from amqpd.broker.journal import Journal
 from amqpd.broker.ports import Waiter
@@ -24,22 +26,22 @@ class Turn:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.timers = Timers()
-        self.epoch_ms = 0
-        self.now_ms = 0
-        self.now_us = 0  # the same, finer: two turns never have the same
+        self.epoch_ms: i64 = 0
+        self.now_ms: i64 = 0
+        self.now_us: i64 = 0  # the same, finer: two turns never have the same
         self.dirty: deque[Queue] = deque()
         self.confirming: list[Waiter] = []  # channels with publishes to confirm; each notes itself once
 
     def begin(self, now: float) -> bool:
         """The clock says ``now`` (seconds): do what is due. True when something was."""
-        self.now_us = self.epoch_ms * 1000 + int(now * 1_000_000.0 + 0.5)
+        self.now_us = self.epoch_ms * 1000 + i64(now * 1_000_000.0 + 0.5)
         self.now_ms = self.now_us // 1000
-        return self.timers.run(self.now_ms)
+        return self.timers.run(int(self.now_ms))
 
     def next_timer(self) -> float:
         """When the clock will say that something is due; negative when nothing ever will be."""
         due_ms = self.timers.next_ms()
-        return (due_ms - self.epoch_ms) / 1000.0 if due_ms else -1.0
+        return (due_ms - int(self.epoch_ms)) / 1000.0 if due_ms else -1.0
 
     def finish(self) -> bool:
         """Deliver, seal, confirm. True when a queue stopped at its bound and wants another turn."""

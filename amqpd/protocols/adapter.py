@@ -9,6 +9,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from mypy_extensions import i64
+
+from amqpd import limits
 from amqpd.broker.owner import Owner
 
 if TYPE_CHECKING:
@@ -16,11 +19,12 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """What the adapters of one server leave for it at the end of a turn."""
+    """What the adapters of one server leave for it at the end of a turn, and what they share."""
 
     def __init__(self) -> None:
         self.touched: list[Outbox] = []  # outboxes with bytes to write
         self.resumable: list[Adapter] = []  # adapters whose wait for a ticket is over
+        self.spare_routes: i64 = limits.PUBLISH_ROUTES_SHARED_MAX  # that adapters may remember beyond their own
 
 
 class Adapter(Owner):
@@ -30,6 +34,7 @@ class Adapter(Owner):
         super().__init__(name)
         self.outbox = outbox
         self.stage = stage
+        self.needed: i64 = 0  # bytes without which there is nothing to do
         self.is_reading = True  # False: it has more than it may digest now, so its socket is left alone
         self.is_publisher = False  # it published, so that back-pressure concerns it
         self.backlog_bytes = 0  # what it added to the batch `backlog_ticket`

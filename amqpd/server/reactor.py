@@ -163,7 +163,8 @@ class Reactor:
             if link.is_closed or not link.interest & READABLE:
                 continue
             try:
-                chunk: bytes = link.sock.recv(limits.RECEIVE_BYTES)
+                awaits_much = link.adapter.needed > limits.RECEIVE_LARGE_FROM
+                chunk: bytes = link.sock.recv(limits.RECEIVE_LARGE_BYTES if awaits_much else limits.RECEIVE_BYTES)
             except BlockingIOError:
                 continue
             except OSError as error:

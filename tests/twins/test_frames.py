@@ -81,7 +81,19 @@ class Call:
         return method(self.channel, self.name, **dict(self.args))
 
 
-Step = Publish | Call | Turn
+@dataclass(frozen=True)
+class Get:
+    """One basic.get. By the queue's name it takes the fast path; "", the queue declared last, is the plain road's."""
+
+    channel: int  # 1 or 3, which have declared just one at the end
+    no_ack: bool = False
+
+    def frame(self, road: "Road") -> bytes:
+        queue = "" if road is not whole else "q" if self.channel == 1 else "durable"
+        return method(self.channel, "basic.get", queue=queue, no_ack=self.no_ack)
+
+
+Step = Publish | Call | Get | Turn
 Road = Callable[[Publish], list[bytes]]
 
 
@@ -141,6 +153,8 @@ def new_server() -> tuple[Server, Peer]:
                 method(1, "exchange.bind", source="mixed", destination="fanout", routing_key="a", nowait=True),
                 method(2, "confirm.select", nowait=True),
                 method(3, "tx.select"),
+                method(1, "queue.declare", queue="q", passive=True, nowait=True),
+                method(3, "queue.declare", queue="durable", passive=True, nowait=True),
             ]
         )
     )
@@ -161,7 +175,10 @@ def play(steps: list[Step], road: Road, *, in_one_chunk: bool = False) -> tuple[
             peer.turn()
             server.check()
             continue
-        chunks = [step.frame()] if isinstance(step, Call) else road(step)
+        if isinstance(step, Call):
+            chunks = [step.frame()]
+        else:
+            chunks = [step.frame(road)] if isinstance(step, Get) else road(step)
         if in_one_chunk:
             waiting += b"".join(chunks)
             continue
@@ -283,6 +300,18 @@ EXAMPLES: Final[dict[str, list[Step]]] = {
         Publish(2, "", ASKER, b"answer"),
         Publish(2, "", ASKER[:-1] + "2", b"to nobody"),
     ],
+    "got": [
+        Publish(2, "", "durable", b"1", properties(delivery_mode=2)),
+        Publish(1, "", "q", b"2"),
+        Turn(),
+        Get(1),
+        Get(1, no_ack=True),
+        Get(3, no_ack=True),
+        Turn(),
+        Get(3),
+        Call(1, "basic.ack", (("delivery_tag", 1),)),
+        Call(1, "queue.delete", (("queue", "q"),)),
+    ],
     "confirmed in runs": [
         Publish(2, "", "durable", b"1", properties(delivery_mode=2)),
         Publish(2, "", "q", b"2"),
@@ -297,6 +326,20 @@ EXAMPLES: Final[dict[str, list[Step]]] = {
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples(name: str, road: Road) -> None:
     assert play(EXAMPLES[name], road) == play(EXAMPLES[name], whole)
+
+
+def test_only_a_get_by_name_is_remembered() -> None:
+    _, peer = new_server()
+    for road in PLAIN_ROADS:
+        peer.feed(Get(1).frame(road))
+    assert not peer.connection.sources
+    for get in (Get(1), Get(3), Get(1), Get(3, no_ack=True)):
+        peer.feed(get.frame(whole))
+    assert len(peer.connection.sources) == 3
+    peer.send(2, "queue.delete", queue="full")
+    peer.turn()
+    peer.feed(Get(1).frame(whole))
+    assert len(peer.connection.sources) == 1, "of a topology that changed nothing is kept"
 
 
 def test_the_answer_arrives() -> None:
@@ -374,12 +417,10 @@ def publishes(props: st.SearchStrategy[bytes]) -> st.SearchStrategy[Publish]:
 
 calls = st.sampled_from(
     [
-        Call(1, "queue.declare", (("queue", "nowhere"),)),
+        Call(2, "queue.declare", (("queue", "nowhere"),)),
         Call(1, "queue.delete", (("queue", "nowhere"),)),
         Call(1, "queue.unbind", (("queue", "q"), ("exchange", "fanout"))),
         Call(1, "queue.purge", (("queue", "q"),)),
-        Call(1, "basic.get", (("queue", "q"),)),
-        Call(2, "basic.get", (("queue", "durable"),)),
         Call(2, "basic.consume", (("queue", "durable"), ("consumer_tag", "c"), ("no_ack", True))),
         Call(1, "basic.ack", (("delivery_tag", 1),)),
         Call(2, "basic.ack", (("delivery_tag", 2), ("multiple", True))),
@@ -390,6 +431,7 @@ calls = st.sampled_from(
         Call(2, "channel.open"),
     ]
 )
+gets = st.builds(Get, st.sampled_from([1, 3]), st.booleans())
 # Most steps are sound, so that dialogues last; an odd one ends a channel or the connection.
 steps_ = st.lists(
     st.one_of(
@@ -398,6 +440,7 @@ steps_ = st.lists(
         publishes(sound_properties),
         publishes(odd_properties),
         calls,
+        gets,
         st.just(Turn()),
     ),
     max_size=14,

@@ -97,7 +97,7 @@ class Seen(Deadline):
         if not key:
             return
         ttl_ms = max(0, _number(message.headers.get(TTL))) or self.ttl_ms
-        until_ms = self.turn.now_ms + ttl_ms if ttl_ms else 0
+        until_ms = int(self.turn.now_ms) + ttl_ms if ttl_ms else 0
         is_stored = self.is_stored and message.persistent
         self._forget(key)
         self._remember(key, until_ms, is_stored=is_stored)

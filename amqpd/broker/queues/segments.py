@@ -24,6 +24,8 @@ from typing import Final
 from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i32_be, write_i64_be
 from mypy_extensions import i32, i64
 
+from amqpd import limits
+
 SEGMENT_MAGIC: Final = 0x53454702  # "SEG", 2
 SEGMENT_KEY_BYTES: Final = 32
 SEGMENT_HEADER_BYTES: Final = 40
@@ -169,6 +171,8 @@ class SegmentWriter:
         self.last: i64 = 0
         self.count: i64 = 0
         self.expiring = False
+        self.parts: list[bytes] = []  # before what is in `records`
+        self.parts_bytes: i64 = 0
         self.records = BytesWriter()
 
     def add(self, position: i64, channel: i64, address: bytes, content: bytes, expires_at: i64 = 0) -> None:
@@ -183,13 +187,19 @@ class SegmentWriter:
             self.expiring = True
             write_i64_be(w, expires_at)
         w.write(address)
-        w.write(content)
+        if len(content) < limits.LARGE_RECORD_BYTES:
+            w.write(content)
+        else:
+            self.parts.append(w.getvalue())
+            self.parts.append(content)
+            self.parts_bytes += len(w) + len(content)
+            w.truncate(0)
         self.last = position
         self.count += 1
 
     def size(self) -> int:
         """Bytes of the value so far."""
-        return SEGMENT_HEADER_BYTES + len(self.records)
+        return SEGMENT_HEADER_BYTES + int(self.parts_bytes) + len(self.records)
 
     def segment(self, ticket: int, scratch: bool) -> Segment:
         """What was collected, as the queue will know it."""
@@ -198,9 +208,11 @@ class SegmentWriter:
         return segment
 
     def value(self, key: bytes) -> bytes:
-        records = self.records.getvalue()
-        checksum = zlib.crc32(records, zlib.crc32(key))
-        return SEGMENT_MAGIC.to_bytes(4, "big") + checksum.to_bytes(4, "big") + key + records
+        parts = [key, *self.parts, self.records.getvalue()]
+        checksum = 0
+        for part in parts:
+            checksum = zlib.crc32(part, checksum)
+        return b"".join([SEGMENT_MAGIC.to_bytes(4, "big"), checksum.to_bytes(4, "big"), *parts])
 
 
 def own_key(value: bytes) -> bytes:

@@ -95,10 +95,26 @@ def check_key(connection: Connection, exchange: Exchange, key: str) -> None:
     _check_topic(connection, "write", exchange, key)
 
 
-def may_publish(connection: Connection, exchange: Exchange, key: str) -> bool:
-    """Whether a publish is allowed, for who wants no reason."""
+def has_key_rule(connection: Connection, exchange: Exchange) -> bool:
+    """Whether some routing keys may be forbidden with ``exchange``."""
+    permissions = connection.broker.permissions
+    return isinstance(exchange, TopicExchange) and permissions.has_topic(
+        connection.user_name, connection.vhost.name, exchange.name
+    )
+
+
+def may_write(connection: Connection, exchange: Exchange) -> bool:
+    """Whether a publish to ``exchange`` is allowed, for who wants no reason."""
     try:
         check(connection, "write", "exchange", exchange.name)
+    except AccessRefused:
+        return False
+    return True
+
+
+def may_use_key(connection: Connection, exchange: Exchange, key: str) -> bool:
+    """Whether one with this routing key is, where that to ``exchange`` is."""
+    try:
         check_key(connection, exchange, key)
     except AccessRefused:
         return False

@@ -125,7 +125,7 @@ class Channel(Outlet):
         ticket = 0
         number = self.number
         is_routed = False
-        refused: list[Message] = []
+        refused: list[Message] | None = None
         persistent = facts & DELIVERY_MODE_MASK == 2
         for queue in queues:
             if queue.deleted:
@@ -134,6 +134,8 @@ class Channel(Outlet):
             stored = queue.on_disk and (persistent or queue.stores_all)
             message = Message(content, address, number, queue, stored)
             if queue.rejects and queue.refuses(content):
+                if refused is None:
+                    refused = []
                 refused.append(message)
                 continue
             if facts > 2:
@@ -143,13 +145,14 @@ class Channel(Outlet):
             if stored:
                 ticket = turn.journal.ticket
             queue.enqueue(message)
-        for message in refused:
+        if refused is not None:
             self.has_refused = True
-            message.queue.refuse(message)
+            for message in refused:
+                message.queue.refuse(message)
         if not is_routed and mandatory:
             self._return(content, address)
         if self.confirms is not None:
-            self._confirm(ticket, len(refused) > 0)
+            self._confirm(ticket, refused is not None)
 
     def _return(self, content: bytes, address: bytes) -> None:
         self.outbox.write(hot_codec.no_route(self.number, address))

@@ -24,7 +24,7 @@ from amqpd.errors import (
     PreconditionFailed,
     ResourceLocked,
 )
-from amqpd.protocols.amqp091 import access, codec
+from amqpd.protocols.amqp091 import access, codec, getting
 from amqpd.protocols.amqp091 import constants as c
 from amqpd.protocols.amqp091.answers import REPLY_QUEUE
 from amqpd.protocols.amqp091.patience import Patience
@@ -346,22 +346,16 @@ def basic_cancel(channel: Channel, method: codec.Method) -> None:
 
 @_command(c.BASIC_GET)
 def basic_get(channel: Channel, method: codec.Method) -> None:
-    """One message, now, or get-empty."""
+    """One message, now, or get-empty. The plain twin of the get in ``frames.digest``."""
     queue = _get_queue(channel, method["queue"])
-    if queue.consumers.single_active and queue.settings.queue_type == QUORUM:
+    if getting.is_locked(queue):
         raise ResourceLocked(
             f"cannot obtain access to locked queue '{queue.name}' in vhost '{channel.connection.vhost.name}'. "
             "basic.get operations are not supported by quorum queues with single active consumer"
         )
-    ticket = queue.hold_ticket()
+    ticket = getting.answer(channel, queue, method["no_ack"])
     if ticket:
         channel.connection.retry_when(ticket, channel, method)
-        return
-    message = queue.get()
-    if message is None:
-        channel.outbox.write(codec.method_frame(channel.number, c.BASIC_GET_EMPTY))
-    else:
-        channel.get(queue, message, method["no_ack"])
 
 
 @_command(c.BASIC_ACK)

@@ -31,7 +31,7 @@ from amqpd.errors import (
     UnexpectedFrame,
 )
 from amqpd.protocols.adapter import Adapter, Stage
-from amqpd.protocols.amqp091 import access, codec, commands, handshake, liveness, publishing
+from amqpd.protocols.amqp091 import access, codec, commands, getting, handshake, liveness, publishing
 from amqpd.protocols.amqp091.channel import Channel
 from amqpd.protocols.amqp091.constants import (
     BASIC_CANCEL,
@@ -48,7 +48,7 @@ from amqpd.protocols.amqp091.constants import (
     CONNECTION_UNBLOCKED,
 )
 from amqpd.protocols.amqp091.frames import digest, erlang_binary, octets
-from amqpd.protocols.amqp091.routes import Route
+from amqpd.protocols.amqp091.routes import Route, Source, Target
 from amqpd.protocols.amqp091.states import CLOSED, CLOSING, HEADER, OPENING, RUNNING, TUNING
 from amqpd.protocols.outbox import Outbox
 
@@ -91,7 +91,7 @@ class Connection(Adapter):
         # Input: chunks that are not whole frames yet.
         self.held: list[bytes] = []
         self.held_size: i64 = 0
-        self.needed: i64 = 8  # bytes beyond the held ones without which there is nothing to do
+        self.needed = 8  # bytes beyond the held ones without which there is nothing to do
         self.position: i64 = 0  # in the buffer that is being digested
         self.is_open_for_input = True  # False: stop digesting, for now or for ever
         self.is_congested = False  # it waits for the peer to read
@@ -120,6 +120,10 @@ class Connection(Adapter):
         self._vhost: VirtualHost | None = None
         self.channels: dict[int, Channel] = {}
         self.routes: dict[bytes, Route] = {}
+        self.last_frame = b""  # of a publish, and its route
+        self.last_route: Route | None = None
+        self.targets: dict[str, Target] = {}  # exchanges that routes lead to
+        self.sources: dict[bytes, Source] = {}
         self.routes_version = -1
 
     @property
@@ -133,14 +137,29 @@ class Connection(Adapter):
     def receive(self, chunk: bytes) -> None:
         if self.deaf or self.state == CLOSED:
             return
+        start: i64 = 0
         if self.held or not self.is_reading:
-            self.held.append(chunk)
-            self.held_size += len(chunk)
-            if self.needed > len(chunk) or not self.is_reading:
-                self.needed -= len(chunk)
-                return
-            chunk = self._take_held()
-        self._digest(chunk)
+            start = self._complete_held(chunk)
+        if start < len(chunk):
+            self._digest(chunk, start)
+
+    def _complete_held(self, chunk: bytes) -> i64:
+        """Digest what is held with as much of ``chunk`` as it needs, and no more: a chunk may be large. How much that
+        was; all of it when it could not be digested."""
+        size: i64 = len(chunk)
+        p: i64 = 0
+        while (self.held or not self.is_reading) and p < size:
+            if not self.is_reading or self.needed > size - p:
+                self.needed -= size - p
+                self.hold(chunk[p:])
+                return size
+            end: i64 = p + self.needed if self.needed > 0 else size
+            self.hold(chunk[p:end])
+            p = end
+            self._digest(self._take_held())
+            if self.deaf or self.state == CLOSED:
+                return size
+        return p
 
     def _take_held(self) -> bytes:
         held = self.held
@@ -148,18 +167,19 @@ class Connection(Adapter):
         self.held_size = 0
         return held[0] if len(held) == 1 else b"".join(held)
 
-    def _digest(self, buffer: bytes) -> None:
-        """Every whole frame of ``buffer``; the rest is held. Counts what this adds to the open batch."""
+    def _digest(self, buffer: bytes, start: i64 = 0) -> None:
+        """Every whole frame of ``buffer`` from ``start`` on; the rest is held. Counts what this adds to the open
+        batch."""
         journal = self.turn.journal
         if self.backlog_ticket != journal.ticket:
             self.backlog_ticket = journal.ticket
             self.backlog_bytes = 0
         before = journal.pending_bytes
-        self._digest_frames(buffer)
+        self._digest_frames(buffer, start)
         self.backlog_bytes += journal.pending_bytes - before
 
-    def _digest_frames(self, buffer: bytes) -> None:
-        self.position = 0
+    def _digest_frames(self, buffer: bytes, start: i64) -> None:
+        self.position = start
         self.needed = 0
         if self.state == HEADER and not handshake.receive_protocol_header(self, buffer):
             return
@@ -193,8 +213,16 @@ class Connection(Adapter):
         """The topology changed: what was remembered of it is wrong."""
         vhost = self._vhost
         if vhost is not None and vhost.version != self.routes_version:
-            self.routes.clear()
+            self._forget_routes()
             self.routes_version = vhost.version
+
+    def _forget_routes(self) -> None:
+        self.stage.spare_routes += max(0, len(self.routes) - limits.PUBLISH_ROUTES_MAX)
+        self.routes.clear()
+        self.last_frame = b""
+        self.last_route = None
+        self.targets.clear()
+        self.sources.clear()
 
     def receive_frame(self, kind: int, channel: int, payload: bytes) -> None:
         """One whole frame. Raises AmqpError."""
@@ -364,18 +392,36 @@ class Connection(Adapter):
     def find_route(self, frame: bytes) -> Route | None:
         """The route of a whole basic.publish frame, remembered from now on; None when the plain road must say what is
         wrong."""
-        if self.state != RUNNING:
-            return None
-        channel = self.channels.get(int.from_bytes(frame[1:3], "big"))
-        if channel is None or not channel.takes_hot:
+        channel = self._hot_channel(frame)
+        if channel is None:
             return None
         route = publishing.find_route(channel, frame)
         if route is not None:
             if len(self.routes) >= limits.PUBLISH_ROUTES_MAX:
-                self.routes.clear()
+                if self.stage.spare_routes > 0:
+                    self.stage.spare_routes -= 1
+                else:
+                    self._forget_routes()
             self.routes[frame] = route
             self.on_publisher()
         return route
+
+    def find_source(self, frame: bytes) -> Source | None:
+        """The same of a whole basic.get frame."""
+        channel = self._hot_channel(frame)
+        if channel is None:
+            return None
+        source = getting.find_source(channel, frame)
+        if source is not None:
+            if len(self.sources) >= limits.PUBLISH_ROUTES_MAX:
+                self.sources.clear()
+            self.sources[frame] = source
+        return source
+
+    def _hot_channel(self, frame: bytes) -> Channel | None:
+        """The channel of a frame, if it is one that takes whole messages."""
+        channel = self.channels.get(int.from_bytes(frame[1:3], "big")) if self.state == RUNNING else None
+        return channel if channel is not None and channel.takes_hot else None
 
     def on_publisher(self) -> None:
         """This connection publishes: alarms and back-pressure concern it."""
@@ -520,7 +566,7 @@ class Connection(Adapter):
     def _release_channel(self, channel: Channel) -> None:
         channel.release_consumers()
         channel.release_deliveries()
-        self.routes.clear()
+        self._forget_routes()
 
     def _fail(self, error: AmqpError) -> None:
         """A hard error: connection.close, then only its ok is waited for."""
@@ -567,7 +613,7 @@ class Connection(Adapter):
         self.broker.connections.pop(self, None)
         channels = list(self.channels.values())
         self.channels.clear()
-        self.routes.clear()
+        self._forget_routes()
         self.is_reading = True
         self.is_open_for_input = True
         self.is_congested = False

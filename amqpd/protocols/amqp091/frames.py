@@ -1,5 +1,5 @@
-"""One pass over a chunk of bytes: frames, whole publishes, and single acks; everything else goes to the connection,
-frame by frame.
+"""One pass over a chunk of bytes: frames, whole publishes, single acks and gets; everything else goes to the
+connection, frame by frame.
 
 Rules: AMQP 0-9-1, 2.3.5 (frames) and 4.2. Any chopping of the byte stream gives the same result: what is not whole is
 left for later.
@@ -22,12 +22,14 @@ from mypy_extensions import i64
 from amqpd import limits
 from amqpd.broker.properties import read_facts
 from amqpd.errors import FrameError
+from amqpd.protocols.amqp091.getting import answer
 
 if TYPE_CHECKING:
     from amqpd.protocols.amqp091.connection import Connection
 
 PUBLISH: Final = 0x003C0028
 ACK: Final = 0x003C0050
+GET: Final = 0x003C0046
 BASIC_FRAME_END: Final = 0xCE
 PLAIN: Final = 0  # take_publish: this one must take the plain road
 SHORT: Final = -1  # take_publish: the rest of the message is not here yet
@@ -82,18 +84,44 @@ def digest(connection: Connection, buffer: bytes) -> None:
                         channel.ack(tag)
                     p = after
                     continue
+            elif method == GET and take_get(connection, buffer[p:after], after):
+                p = after
+                continue
         connection.position = after
         connection.receive_frame(int(buffer[p]), int(read_i16_be(buffer, p + 1)) & 0xFFFF, buffer[p + 7 : after - 1])
         p = after
 
 
+def take_get(connection: Connection, frame: bytes, after: i64) -> bool:
+    """A whole basic.get frame, up to ``after``. False when it must take the plain road."""
+    source = connection.sources.get(frame)
+    if source is None:
+        source = connection.find_source(frame)
+        if source is None:
+            return False
+    if not source.channel.takes_hot:
+        return False
+    connection.position = after
+    connection.at_channel = source.channel.number
+    connection.at_method = GET
+    ticket = answer(source.channel, source.queue, source.no_ack)
+    if ticket:
+        connection.retry_when(ticket, source.channel, connection.decode(frame[7:-1]))
+    return True
+
+
 def take_publish(connection: Connection, buffer: bytes, p: i64, after: i64, end: i64) -> i64:
     """A publish whose method frame is ``buffer[p:after]``: the position behind its content, or PLAIN, or SHORT."""
-    route = connection.routes.get(buffer[p:after])
-    if route is None:
-        route = connection.find_route(buffer[p:after])
+    frame = buffer[p:after]
+    route = connection.last_route
+    if route is None or frame != connection.last_frame:
+        route = connection.routes.get(frame)
         if route is None:
-            return PLAIN
+            route = connection.find_route(frame)
+            if route is None:
+                return PLAIN
+        connection.last_frame = frame
+        connection.last_route = route
     if not route.channel.takes_hot:
         return PLAIN
     if end - after < 22:  # type, channel, size, class, weight, body size, flags: nothing is shorter

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from librt.strings import BytesWriter, read_i32_be, write_i32_be, write_i64_be
-from mypy_extensions import i32, i64
+from mypy_extensions import i32, i64, u8
 
 ENDLESS: Final = (1 << 63) - 1  # a body size beyond what a signed 64-bit number holds
 NO_ROUTE: Final = b"\x00\x3c\x00\x32\x01\x38\x08NO_ROUTE"  # basic.return up to the exchange
@@ -22,8 +22,8 @@ def _head(w: BytesWriter, kind: int, channel: i64, size: i64) -> None:
 
 
 def _write_channel(w: BytesWriter, channel: i64) -> None:
-    w.append(channel >> 8)
-    w.append(channel & 0xFF)
+    w.append(u8(channel >> 8))
+    w.append(u8(channel & 0xFF))
 
 
 def deliver_prefix(channel: i64, tag: bytes, address_size: i64) -> bytes:

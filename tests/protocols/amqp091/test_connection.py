@@ -425,15 +425,27 @@ def test_cancel_is_not_told_on_a_channel_that_closes() -> None:
 
 
 def test_routes_are_bounded() -> None:
+    """A connection has its own share, and what others leave of the common one."""
     peer = Server().peer(1)
-    routes = peer.connection.routes
-    for number in range(limits.PUBLISH_ROUTES_MAX):
+    routes, stage = peer.connection.routes, peer.connection.stage
+    stage.spare_routes = 2
+    for number in range(limits.PUBLISH_ROUTES_MAX + 2):
         peer.publish(1, "", str(number), b"")
-    assert len(routes) == limits.PUBLISH_ROUTES_MAX
+    assert (len(routes), stage.spare_routes) == (limits.PUBLISH_ROUTES_MAX + 2, 0)
     peer.publish(1, "", "0", b"")
-    assert len(routes) == limits.PUBLISH_ROUTES_MAX
+    assert len(routes) == limits.PUBLISH_ROUTES_MAX + 2
     peer.publish(1, "", "one more", b"")
-    assert len(routes) == 1
+    assert (len(routes), stage.spare_routes) == (1, 2)
+
+
+def test_who_leaves_gives_back_his_routes() -> None:
+    peer = Server().peer(1)
+    stage = peer.connection.stage
+    for number in range(limits.PUBLISH_ROUTES_MAX + 3):
+        peer.publish(1, "", str(number), b"")
+    assert stage.spare_routes == limits.PUBLISH_ROUTES_SHARED_MAX - 3
+    peer.hang_up()
+    assert stage.spare_routes == limits.PUBLISH_ROUTES_SHARED_MAX
 
 
 CHANGES = {
