@@ -38,7 +38,7 @@ class Amqpd(Peer):
         self.version = self._check(import_path, compiled=compiled)
 
     def launch(self, directory: Path, port: int) -> Launch:
-        where = ["--data-dir", str(directory), "--host", "127.0.0.1", "--port", str(port)]
+        where = ["--data-dir", str(directory), "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
         return Launch([sys.executable, "-m", "amqpd", "serve", *where], self._environment)
 
     def _check(self, import_path: Path, *, compiled: bool) -> str:
