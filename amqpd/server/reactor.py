@@ -71,7 +71,7 @@ class Reactor:
         self.poller = select.epoll()
         self.links: dict[int, Link] = {}
         self.doors: dict[int, Door] = {}
-        self.timers: list[tuple[float, int, Link]] = []
+        self.timers: list[tuple[float, int, int]] = []  # by key: a link that is gone is not held until its time
         self.timer_count = 0
         self.held_back: set[int] = set()  # publishers that are not read, while there is too much to write
         self.is_holding_back = False
@@ -115,7 +115,7 @@ class Reactor:
     def schedule(self, link: Link, at: float) -> None:
         self.timer_count += 1
         link.timer = self.timer_count
-        heapq.heappush(self.timers, (at, self.timer_count, link))
+        heapq.heappush(self.timers, (at, self.timer_count, link.key))
 
     def close(self) -> None:
         """Close every socket, whatever is owed."""
@@ -216,8 +216,9 @@ class Reactor:
     def _tick(self) -> None:
         timers = self.timers
         while timers and timers[0][0] <= self.now:
-            _, number, link = heapq.heappop(timers)
-            if link.is_closed or link.timer != number:
+            _, number, key = heapq.heappop(timers)
+            link = self.links.get(key)
+            if link is None or link.timer != number:
                 continue
             if link.is_lingering:
                 self._close(link)
