@@ -134,7 +134,7 @@ class World:
     def pass_ms(self, ms: int) -> None:
         """Time passes; what is due is done."""
         self.now_ms += ms
-        self.broker.turn.begin((self.now_ms - self.broker.turn.epoch_ms) / 1000.0)
+        self.broker.turn.begin((self.now_ms - int(self.broker.turn.epoch_ms)) / 1000.0)
         self.turn()
 
     def complete(self) -> None:

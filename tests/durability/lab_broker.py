@@ -25,7 +25,7 @@ from amqpd import limits
 from amqpd.broker.ports import TABLES
 from amqpd.cli.main import main
 from amqpd.store import committer, environment
-from amqpd.store.salvage import SALVAGING
+from amqpd.store.directories import SALVAGING
 
 POINTS: Final = (
     "opening",  # an environment, before LMDB does

@@ -11,6 +11,7 @@ import pytest
 from amqpd.broker import records
 from amqpd.broker.ports import ACKS, META, SEGMENTS, STATES
 from amqpd.store import salvage
+from amqpd.store.directories import SALVAGING
 from amqpd.store.environment import Environment
 from amqpd.store.integrity import check
 from amqpd.store.salvage import UnreadableStore, rebuild
@@ -63,8 +64,8 @@ def test_a_crash_between_the_names(tmp_path: Path, data_file: Path) -> None:
     """The damaged file had its second name, the new one not yet its first."""
     (tmp_path / "store-damaged-1").mkdir()
     os.link(data_file, tmp_path / "store-damaged-1" / "data.mdb")
-    (tmp_path / salvage.SALVAGING).mkdir()
-    (tmp_path / salvage.SALVAGING / "data.mdb").write_bytes(b"half")
+    (tmp_path / SALVAGING).mkdir()
+    (tmp_path / SALVAGING / "data.mdb").write_bytes(b"half")
     rebuild(tmp_path, check(data_file))
     assert check(data_file) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store-damaged-1"]

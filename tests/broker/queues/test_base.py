@@ -562,7 +562,7 @@ def test_many_deaths_take_turns_and_whoever_gets_waits_for_them(world: World) ->
     world.turn()
     peer = world.server.peer(1)
     world.now_ms += 20
-    world.broker.turn.begin((world.now_ms - world.broker.turn.epoch_ms) / 1000.0)
+    world.broker.turn.begin((world.now_ms - int(world.broker.turn.epoch_ms)) / 1000.0)
     peer.send(1, "basic.get", queue="q", no_ack=True)
     assert 1 < queue.ready_count < count + 1
     peer.turn()
