@@ -218,7 +218,7 @@ MUTANTS: Final = (
     Mutant(
         "routes are kept when the topology changes",
         "amqpd/protocols/amqp091/connection.py",
-        "        if vhost is not None and vhost.version != self.routes_version:\n            self.routes.clear()\n",
+        "        if vhost is not None and vhost.version != self.routes_version:\n            self._forget_routes()\n",
         "        if vhost is not None and vhost.version != self.routes_version:\n",
         (CONNECTION,),
     ),

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pika
 import pytest
 
-from amqpd.broker.ports import StoreFailed
+from amqpd.broker.ports import META, StoreFailed
 from amqpd.testing import AsyncBroker, NotRunning, StartError, WaitTimeout
 
 pytestmark = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -99,9 +99,14 @@ def test_a_store_that_fails_ends_the_broker_and_is_told_once(backend: str, tmp_p
 
     async def test() -> None:
         broker = await AsyncBroker(data_dir=tmp_path).start()
-        store = broker.node.journal.store
+        journal = broker.node.journal
+
+        def write() -> None:
+            journal.store.completed = fail  # type: ignore[method-assign]
+            journal.put(META, b"key", b"value")
+
         with pytest.raises(StoreFailed, match="the disk is gone"):
-            broker.call(lambda: setattr(store, "completed", fail))
+            broker.call(write)
         with pytest.raises(StoreFailed, match="the disk is gone"):
             await broker.stop()
         with pytest.raises(NotRunning, match="its store failed: the disk is gone"):

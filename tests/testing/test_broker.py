@@ -10,7 +10,7 @@ import anyio
 import pika
 import pytest
 
-from amqpd.broker.ports import StoreFailed
+from amqpd.broker.ports import META, StoreFailed
 from amqpd.settings import SettingsError
 from amqpd.testing import Broker, NotRunning, StartError, WaitTimeout
 
@@ -201,9 +201,14 @@ def test_a_store_that_fails_ends_the_broker_and_is_told_once(tmp_path: Path) -> 
         raise StoreFailed("the disk is gone")
 
     broker = Broker(data_dir=tmp_path).start()
-    store = broker.node.journal.store
+    journal = broker.node.journal
+
+    def write() -> None:
+        journal.store.completed = fail  # type: ignore[method-assign]
+        journal.put(META, b"key", b"value")
+
     with pytest.raises(StoreFailed, match="the disk is gone"):
-        broker.call(lambda: setattr(store, "completed", fail))
+        broker.call(write)
     with pytest.raises(StoreFailed, match="the disk is gone"):
         broker.stop()
     with pytest.raises(NotRunning, match="its store failed: the disk is gone"):
