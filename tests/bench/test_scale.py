@@ -12,6 +12,8 @@ from tests.bench.peers import Amqpd
 from tests.bench.programs import Workshop
 from tests.bench.scale_report import BINDINGS, COSTS, IDLE, Run
 
+needs_source = pytest.mark.skipif(not str(journal.__file__).endswith(".py"), reason="no source here")
+
 RUNS = [
     Run("amqpd", IDLE, 100, "", {"kb": 5.0, "opened_us": 400.0, "minute_us": 900.0}),
     Run("amqpd", IDLE, 10_000, "", {"kb": 5.5, "opened_us": 800.0, "minute_us": 0.0}),
@@ -20,7 +22,7 @@ RUNS = [
 ]
 
 
-@pytest.mark.skipif(not str(journal.__file__).endswith(".py"), reason="no source here")
+@needs_source
 @pytest.mark.slow
 def test_a_small_run_of_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "KINDS", tuple(replace(kind, counts=(3, 10)) for kind in scale.KINDS))
@@ -37,6 +39,7 @@ def test_a_small_run_of_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(value > 0 for run in runs for figure, value in run.figures.items() if figure != "kb")
 
 
+@needs_source
 def test_more_connections_than_open_files_are_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "_raise_file_limit", lambda: 1_000)
     monkeypatch.setattr(scale, "KINDS", [replace(scale.KINDS[0], counts=(900,))])
