@@ -3,7 +3,6 @@
 Bounded in depth and in number of fields: a table of a few bytes may otherwise ask for any amount of work (zero-width
 elements, nesting).
 """
-
 # HOT. Per method with a table, and per message that is routed by its headers.  Bench: tests/bench, scenario L.
 
 import struct

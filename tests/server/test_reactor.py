@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from amqpd import limits
 from amqpd.broker.broker import Broker
 from amqpd.broker.ids import RandomIds
 from amqpd.protocols.adapter import Stage
@@ -25,7 +26,7 @@ from tests.durability.peer import Gone, LoadPeer, publish_frames
 from tests.server.conftest import Serve
 from tests.server.serving import Served, wait_until
 from tests.support.raw_peer import HEADER, RawPeer, frame, method_payload, properties
-from tests.support.wire import login, method
+from tests.support.wire import login, method, publish
 
 PERSISTENT = properties(delivery_mode=2)
 MB = 1_000_000
@@ -286,6 +287,35 @@ def live() -> Iterator[LiveLink]:
     yield live
     live.peer.close()
     live.reactor.close()
+
+
+class NotedSocket(socket.socket):
+    """Takes the place of ``sock``, and notes how much it was asked for at once."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self.setblocking(False)
+        self.asked: list[int] = []
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        self.asked.append(size)
+        return super().recv(size, flags)
+
+
+def test_the_rest_of_a_large_message_is_read_at_once(live: LiveLink) -> None:
+    live.peer.sendall(login(frame_max=131_072) + method(1, "channel.open"))
+    live.turn()
+    noted = live.link.sock = NotedSocket(live.link.sock)
+    large = publish(1, "", "nobody", bytes(100_000))
+    for part in (large[:50_000], large[50_000:-100], large[-100:], HEARTBEAT_FRAME):
+        live.peer.sendall(part)
+        live.turn()
+    assert noted.asked == [
+        limits.RECEIVE_BYTES,
+        limits.RECEIVE_LARGE_BYTES,
+        limits.RECEIVE_BYTES,  # so little is due that it is no matter
+        limits.RECEIVE_BYTES,
+    ]
 
 
 def test_a_frozen_link_is_neither_read_nor_written(live: LiveLink) -> None:

@@ -1,5 +1,6 @@
 """From the command to the ready line, or to one line that says why not."""
 
+import gc
 import os
 import re
 import socket
@@ -8,9 +9,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from amqpd import __version__
+from amqpd import __version__, process
 from amqpd.broker import records
 from amqpd.broker.ports import META
+from amqpd.settings import Settings
 from amqpd.store.lmdb_store import LmdbStore
 from tests.server.conftest import Serve
 from tests.server.serving import Served
@@ -63,6 +65,22 @@ def test_ready_line_names_the_port_that_was_free(serve: Serve, data_dir: str) ->
     assert re.search(r" amqp://127\.0\.0\.1:\d+/ ", broker.ready_line)
     assert broker.port != 0
     assert works(broker)
+
+
+def test_collections_begin_once_clients_can_connect() -> None:
+    seen: list[bool] = []
+
+    async def at_once() -> None:
+        """Until then it serves."""
+
+    settings = Settings(port=0, durability="memory")
+    gc.disable()  # as the command line does
+    try:
+        assert process.run(settings, say_ready=lambda *_: seen.append(gc.isenabled()), until=at_once) == 0
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert seen == [True]
 
 
 def test_ready_line_says_what_survives(serve_on: Serve, data_dir: str) -> None:

@@ -3,7 +3,6 @@
 pamqp has the standard's schema: which class and method ids there are, their arguments and types. The bytes are read and
 written here, because pamqp refuses names that RabbitMQ takes, changes the types in tables, and bounds nothing.
 """
-
 # HOT. Per method that is no message's: a connection costs nine of them.  Bench: tests/bench, scenario L.
 
 from dataclasses import dataclass

@@ -2,7 +2,6 @@
 
 Functions over a Connection, which keeps the state: one a method, as in ``commands.py``. Texts: RabbitMQ's.
 """
-
 # HOT. Four methods a connection.  Bench: tests/bench, scenario L.
 
 from __future__ import annotations

@@ -35,6 +35,17 @@ def test_a_malformed_one_is_not(frame: bytes) -> None:
     assert not peer.connection.sources
 
 
+def test_where_a_content_is_due_none_may_come() -> None:
+    peer = Server().peer(1)
+    peer.call(1, "queue.declare", queue="q")
+    peer.feed(GET)
+    peer.turn()
+    assert [said.name for said in peer.output()] == ["basic.get-empty"]
+    peer.feed(method(1, "basic.publish", routing_key="q") + GET)
+    peer.turn()
+    assert [(said.name, said.args["reply_code"]) for said in peer.output()] == [("connection.close", 505)]
+
+
 def test_so_many_at_most() -> None:
     peer = Server().peer(1)
     for number in range(limits.PUBLISH_ROUTES_MAX + 1):
