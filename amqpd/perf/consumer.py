@@ -17,6 +17,7 @@ from mypy_extensions import i64
 
 from amqpd.perf.histogram import Histogram
 from amqpd.perf.ledger import Ledger
+from amqpd.perf.receiver import Receiver
 
 DELIVER: Final = 0x003C003C
 STAMP_BYTES: Final = 16
@@ -47,12 +48,13 @@ class Tally:
             self.faults.append(f"{what}: queue {queue!r}, message {sequence} of producer {producer}")
 
 
-class Consumer:
+class Consumer(Receiver):
     """All that one connection consumes, from one queue. ``ledgers``: of that queue, by producer."""
 
     def __init__(
         self, tally: Tally, queue: str, ledgers: list[Ledger], *, ack_every: int, limit: int, autoack: bool
     ) -> None:
+        super().__init__()
         self.tally = tally
         self.queue = queue
         self.ledgers: list[Ledger] = ledgers
@@ -70,8 +72,6 @@ class Consumer:
         self.body_left: i64 = 0
         self.is_stamp_due = False
         self.writer = BytesWriter()  # acks
-        self.rest = b""  # of a frame that is not whole yet
-        self.others: list[bytes] = []  # method frames that are not for each message
 
     @property
     def is_done(self) -> bool:
@@ -83,40 +83,31 @@ class Consumer:
         """Whether so much waits for it that no more should be read."""
         return len(self.waiting) > WAITING_MAX
 
-    def receive(self, chunk: bytes, now: i64) -> None:
-        """Whatever the broker sent."""
-        data = self.rest + chunk if self.rest else chunk
-        end: i64 = len(data)
-        p: i64 = 0
-        while end - p >= 8:
-            size: i64 = int(read_i32_be(data, p + 3))
-            after = p + 8 + size
-            if after > end:
-                break
-            kind: i64 = i64(data[p])
-            if kind == 3:
-                if self.is_stamp_due:
-                    self.is_stamp_due = False
-                    self.check(data, p + 7, size, now)
-                self.body_left -= size
-                if self.body_left <= 0:
-                    self.take(now)
-            elif kind == 2:
-                self.body_left = read_i64_be(data, p + 11)
-                self.is_stamp_due = True
-                self.sent_at = UNKNOWN
-                if self.body_left == 0:
-                    self.tally.foreign += 1
-                    self.take(now)
-            elif kind == 1:
-                if read_i32_be(data, p + 7) == DELIVER:
-                    at = p + 12 + i64(data[p + 11])  # behind the consumer tag
-                    self.tag = read_i64_be(data, at)
-                    self.is_redelivered = data[at + 8] & 1 == 1
-                else:
-                    self.others.append(data[p:after])
-            p = after
-        self.rest = data[p:]
+    def on_frame(self, data: bytes, p: i64, after: i64, now: i64) -> None:
+        """A part of a delivery, or what else the broker says."""
+        kind: i64 = i64(data[p])
+        if kind == 3:
+            size: i64 = after - p - 8
+            if self.is_stamp_due:
+                self.is_stamp_due = False
+                self.check(data, p + 7, size, now)
+            self.body_left -= size
+            if self.body_left <= 0:
+                self.take(now)
+        elif kind == 2:
+            self.body_left = read_i64_be(data, p + 11)
+            self.is_stamp_due = True
+            self.sent_at = UNKNOWN
+            if self.body_left == 0:
+                self.tally.foreign += 1
+                self.take(now)
+        elif kind == 1:
+            if read_i32_be(data, p + 7) == DELIVER:
+                at = p + 12 + i64(data[p + 11])  # behind the consumer tag
+                self.tag = read_i64_be(data, at)
+                self.is_redelivered = data[at + 8] & 1 == 1
+            else:
+                self.others.append(data[p:after])
 
     def check(self, data: bytes, p: i64, size: i64, now: i64) -> None:
         """The stamp at ``p``, if there is one: when it was published, and whether it should come now."""

@@ -16,6 +16,7 @@ from librt.strings import BytesWriter, read_i32_be, read_i64_be, write_i64_be
 from mypy_extensions import i64
 
 from amqpd.perf.histogram import Histogram
+from amqpd.perf.receiver import Receiver
 
 if TYPE_CHECKING:
     from amqpd.perf.publish import Publish
@@ -32,10 +33,11 @@ class WrongConfirm(Exception):
     """The broker confirms what it had confirmed, or what nobody published."""
 
 
-class Producer:
+class Producer(Receiver):
     """All that one connection publishes."""
 
     def __init__(self, number: int, run: int, *, window: int, limit: int, publishes: list[Publish]) -> None:
+        super().__init__()
         self.number = number
         self.word: i64 = ((run & 0x7FFF) << 48) | (number << 32)  # the second half of a stamp, but for the number
         self.window: i64 = window
@@ -53,8 +55,6 @@ class Producer:
         self.credited_at: i64 = 0
         self.is_blocked = False  # connection.blocked
         self.writer = BytesWriter()
-        self.rest = b""  # of a frame that is not whole yet
-        self.others: list[bytes] = []  # method frames that are not for each message
 
     @property
     def unconfirmed(self) -> int:
@@ -106,26 +106,17 @@ class Producer:
             w.truncate(0)
         return data
 
-    def receive(self, chunk: bytes, now: i64) -> None:
-        """Whatever the broker sent. Raises WrongConfirm."""
-        data = self.rest + chunk if self.rest else chunk
-        end: i64 = len(data)
-        p: i64 = 0
-        while end - p >= 8:
-            size: i64 = int(read_i32_be(data, p + 3))
-            after = p + 8 + size
-            if after > end:
-                break
-            if data[p] == 1:
-                method: i64 = int(read_i32_be(data, p + 7))
-                if method == ACK or method == NACK:
-                    self.settle(read_i64_be(data, p + 11), data[p + 19] & 1 == 1, method == ACK, now)
-                elif method == RETURN:
-                    self.returned += 1
-                else:
-                    self.others.append(data[p:after])
-            p = after
-        self.rest = data[p:]
+    def on_frame(self, data: bytes, p: i64, after: i64, now: i64) -> None:
+        """A confirm, a return, or what else the broker says. Raises WrongConfirm."""
+        if data[p] != 1:
+            return
+        method: i64 = int(read_i32_be(data, p + 7))
+        if method == ACK or method == NACK:
+            self.settle(read_i64_be(data, p + 11), data[p + 19] & 1 == 1, method == ACK, now)
+        elif method == RETURN:
+            self.returned += 1
+        else:
+            self.others.append(data[p:after])
 
     def settle(self, tag: i64, multiple: bool, is_ack: bool, now: i64) -> None:
         """A confirm, or a nack, of one publish or of all up to it."""
